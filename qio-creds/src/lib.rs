@@ -1,1 +1,59 @@
-//! placeholder
+//! TLS credentials as QEMU's `tls-creds-x509` object knows them.
+//!
+//! A credentials object is a directory of PEM files with fixed names, read for one [`Endpoint`]:
+//!
+//! | file | server | client |
+//! |---|---|---|
+//! | `ca-cert.pem` | required | required |
+//! | `ca-crl.pem` | optional | optional |
+//! | `server-cert.pem`, `server-key.pem` | required | not read |
+//! | `client-cert.pem`, `client-key.pem` | not read | both or neither |
+//!
+//! [`TlsCreds`] is the object: cheap to clone, shared by every service that names it, and reloadable in place.
+//! What it holds at one moment is a [`Snapshot`], which never changes. A TLS engine takes a snapshot, builds its
+//! own configuration from it once, and looks at [`Snapshot::generation`] to see whether that is still current.
+//!
+//! Reading a directory runs the checks that QEMU runs on its own certificates, and reports everything that is
+//! wrong at once, each with its file and its remedy: see [`CredsError`].
+//!
+//! ```no_run
+//! use qio_creds::{KeyPermissions, TlsCreds, TlsCredsX509Options};
+//!
+//! let options = TlsCredsX509Options::server("/etc/pki/qemu");
+//! let creds = TlsCreds::load(options, KeyPermissions::Private)?;
+//! let server = creds.for_server()?; // an error if the object were made for a client
+//! println!("generation {}", server.snapshot().generation());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What this crate deliberately does not know: any TLS engine, any socket, who may connect (that is authorization),
+//! and how a peer's chain is verified (that is qio-tls). It uses a cryptographic library for three things only:
+//! to see that a private key fits its certificate, that the directory's own chain holds, and to print fingerprints.
+//!
+//! With the feature `pki` the module `pki` makes certificate authorities and certificates that QEMU, GnuTLS,
+//! OpenSSL and rustls all accept.
+
+mod certificate;
+mod check;
+mod creds;
+mod distinguished_name;
+mod endpoint;
+mod error;
+mod key;
+mod load;
+mod options;
+mod pem_file;
+#[cfg(feature = "pki")]
+pub mod pki;
+mod snapshot;
+
+pub use certificate::{CertificateError, CertificateSummary, KeyAlgorithm};
+pub use creds::{ClientCreds, ServerCreds, TlsCreds, TlsCredsBuilder};
+pub use endpoint::{Endpoint, WrongEndpoint};
+pub use error::{CredsError, Defect, Problem};
+pub use key::PrivateKey;
+pub use options::TlsCredsX509Options;
+pub use pem_file::KeyPermissions;
+pub use snapshot::{Identity, Snapshot};
+
+pub use rustls_pki_types;

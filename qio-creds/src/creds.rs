@@ -1,0 +1,318 @@
+//! The credentials object that services share.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use time::OffsetDateTime;
+
+use crate::check::{self, Findings, Subject, SubjectIdentity};
+use crate::snapshot::Contents;
+use crate::{
+    CredsError, Defect, Endpoint, Identity, KeyPermissions, Snapshot, TlsCredsX509Options, WrongEndpoint,
+    load,
+};
+
+/// An x509 credentials object: QEMU's `tls-creds-x509`.
+///
+/// Cloning it makes another handle to the same object. [`reload`](Self::reload) through any handle is seen by all.
+///
+/// Services do not take it as it is: they take [`ServerCreds`] or [`ClientCreds`], which [`for_server`] and
+/// [`for_client`] hand out, so that credentials of the wrong side are refused when a service is set up.
+///
+/// [`for_server`]: Self::for_server
+/// [`for_client`]: Self::for_client
+#[derive(Debug, Clone)]
+pub struct TlsCreds {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    id: Option<String>,
+    endpoint: Endpoint,
+    source: Source,
+    current: RwLock<Arc<Snapshot>>,
+    /// Held over a whole reload, so that of two at once the later one's files win.
+    reloading: Mutex<()>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Files {
+        options: TlsCredsX509Options,
+        permissions: KeyPermissions,
+    },
+    Memory,
+}
+
+impl TlsCreds {
+    /// Reads the directory that `options` names. Blocks on the file system.
+    ///
+    /// # Errors
+    ///
+    /// [`CredsError::Problems`] with everything that is wrong with the files, and
+    /// [`CredsError::NotSupported`] for properties this version cannot honour.
+    pub fn load(options: TlsCredsX509Options, permissions: KeyPermissions) -> Result<Self, CredsError> {
+        let snapshot = load::directory(&options, permissions)?;
+        Ok(Self::with(
+            load::name_of(&options),
+            options.id.clone(),
+            snapshot,
+            Source::Files { options, permissions },
+        ))
+    }
+
+    /// Starts credentials that come from memory, for programs that keep their certificates elsewhere.
+    pub fn builder(endpoint: Endpoint) -> TlsCredsBuilder {
+        TlsCredsBuilder {
+            id: None,
+            endpoint,
+            verify_peer: true,
+            sanity_check: true,
+            contents: Contents::default(),
+        }
+    }
+
+    fn with(name: String, id: Option<String>, snapshot: Snapshot, source: Source) -> Self {
+        let endpoint = snapshot.endpoint();
+        let current = RwLock::new(Arc::new(snapshot));
+        Self {
+            shared: Arc::new(Shared {
+                name,
+                id,
+                endpoint,
+                source,
+                current,
+                reloading: Mutex::new(()),
+            }),
+        }
+    }
+
+    /// The id by which services name the object, if it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.shared.id.as_deref()
+    }
+
+    /// The object as an error or a log line names it: its id, or its directory where it has none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The side of the session the object is for.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.shared.endpoint
+    }
+
+    /// The directory the object was read from; none if it was built in memory.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        match &self.shared.source {
+            Source::Files { options, .. } => Some(&options.dir),
+            Source::Memory => None,
+        }
+    }
+
+    /// What the object holds now. Never blocks on the file system.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        // Only a whole new Arc is ever stored, so a panic elsewhere cannot have left half of one.
+        Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files again, and puts what they hold in force for every service that shares the object.
+    ///
+    /// Sessions that are already open keep what they have. Blocks on the file system; sessions that begin
+    /// meanwhile use the old snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and [`CredsError::NotFromFiles`]. The old snapshot then stays in force.
+    pub fn reload(&self) -> Result<Arc<Snapshot>, CredsError> {
+        let Source::Files { options, permissions } = &self.shared.source else {
+            return Err(CredsError::NotFromFiles {
+                name: self.shared.name.clone(),
+            });
+        };
+        let _one_at_a_time = self
+            .shared
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let snapshot = Arc::new(load::directory(options, *permissions)?);
+        tracing::info!(creds = %self.shared.name, generation = snapshot.generation(), "TLS credentials reloaded");
+        *self
+            .shared
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// The object as a service that accepts connections takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongEndpoint`] if the object is for a client.
+    pub fn for_server(&self) -> Result<ServerCreds, WrongEndpoint> {
+        self.expect(Endpoint::Server).map(ServerCreds)
+    }
+
+    /// The object as a service that makes connections takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongEndpoint`] if the object is for a server.
+    pub fn for_client(&self) -> Result<ClientCreds, WrongEndpoint> {
+        self.expect(Endpoint::Client).map(ClientCreds)
+    }
+
+    fn expect(&self, needed: Endpoint) -> Result<Self, WrongEndpoint> {
+        let has = self.endpoint();
+        if has == needed {
+            Ok(self.clone())
+        } else {
+            Err(WrongEndpoint {
+                name: self.shared.name.clone(),
+                has,
+                needed,
+            })
+        }
+    }
+}
+
+/// Credentials that are certainly for a server; made by [`TlsCreds::for_server`].
+#[derive(Debug, Clone)]
+pub struct ServerCreds(TlsCreds);
+
+/// Credentials that are certainly for a client; made by [`TlsCreds::for_client`].
+#[derive(Debug, Clone)]
+pub struct ClientCreds(TlsCreds);
+
+impl ServerCreds {
+    /// What the object holds now; see [`TlsCreds::snapshot`].
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot()
+    }
+
+    /// The object behind it.
+    #[must_use]
+    pub fn creds(&self) -> &TlsCreds {
+        &self.0
+    }
+}
+
+impl ClientCreds {
+    /// What the object holds now; see [`TlsCreds::snapshot`].
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot()
+    }
+
+    /// The object behind it.
+    #[must_use]
+    pub fn creds(&self) -> &TlsCreds {
+        &self.0
+    }
+}
+
+/// Builds credentials from what is in memory; made by [`TlsCreds::builder`].
+#[derive(Debug)]
+#[must_use = "nothing is made until build() is called"]
+pub struct TlsCredsBuilder {
+    id: Option<String>,
+    endpoint: Endpoint,
+    verify_peer: bool,
+    sanity_check: bool,
+    contents: Contents,
+}
+
+impl TlsCredsBuilder {
+    /// The id by which services and errors name the object.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Whether the peer must present a certificate that verifies; on unless said otherwise.
+    pub fn verify_peer(mut self, verify_peer: bool) -> Self {
+        self.verify_peer = verify_peer;
+        self
+    }
+
+    /// Whether the certificates are checked as those of a directory are; on unless said otherwise.
+    pub fn sanity_check(mut self, sanity_check: bool) -> Self {
+        self.sanity_check = sanity_check;
+        self
+    }
+
+    /// Adds trust anchors.
+    pub fn ca(mut self, certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        self.contents.ca.extend(certificates);
+        self
+    }
+
+    /// Adds revocation lists.
+    pub fn crls(mut self, crls: impl IntoIterator<Item = CertificateRevocationListDer<'static>>) -> Self {
+        self.contents.crls.extend(crls);
+        self
+    }
+
+    /// Adds an identity to present.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.contents.identities.push(identity);
+        self
+    }
+
+    /// Checks it all, and makes the object.
+    ///
+    /// # Errors
+    ///
+    /// [`CredsError::Problems`], in which names in angle brackets stand where a directory has files.
+    pub fn build(self) -> Result<TlsCreds, CredsError> {
+        let Self {
+            id,
+            endpoint,
+            verify_peer,
+            sanity_check,
+            contents,
+        } = self;
+        let name = id
+            .as_ref()
+            .map_or_else(|| "in memory".to_owned(), |id| format!("'{id}'"));
+        let ca_file = Path::new("<ca certificate>");
+        let (certificate_file, key_file) = match endpoint {
+            Endpoint::Server => (Path::new("<server certificate>"), Path::new("<server key>")),
+            Endpoint::Client => (Path::new("<client certificate>"), Path::new("<client key>")),
+        };
+
+        let mut findings = Findings::default();
+        if verify_peer && contents.ca.is_empty() {
+            findings.error(ca_file, Defect::NotGiven);
+        }
+        if endpoint == Endpoint::Server && contents.identities.is_empty() {
+            findings.error(certificate_file, Defect::NotGiven);
+        }
+        let identities = contents.identities.iter().map(|identity| SubjectIdentity {
+            certificate_file,
+            key_file,
+            chain: identity.chain(),
+            key: Some(identity.key()),
+        });
+        let checked = Subject {
+            endpoint,
+            ca_file,
+            ca: &contents.ca,
+            identities: identities.collect(),
+        };
+        findings.append(check::check(&checked, sanity_check.then(OffsetDateTime::now_utc)));
+        let warnings = findings.into_result(&name, endpoint)?;
+        let snapshot = Snapshot::new(endpoint, verify_peer, contents, warnings);
+        Ok(TlsCreds::with(name, id, snapshot, Source::Memory))
+    }
+}

@@ -1,0 +1,297 @@
+//! What can be wrong with credentials, said with the file and the remedy.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::{CertificateError, Endpoint};
+
+/// Why a credentials object could not be made or reloaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredsError {
+    /// One or more files are missing, unreadable or unfit. Every problem found is listed, one to a line.
+    #[error("TLS credentials {name} for a {endpoint} endpoint cannot be used:{}", Lines(.problems))]
+    Problems {
+        /// The object, as an error names it: its id, or its directory where it has none.
+        name: String,
+        /// The endpoint the files were read for.
+        endpoint: Endpoint,
+        /// What is wrong, in the order of the files; never empty.
+        problems: Vec<Problem>,
+    },
+    /// A property that this version cannot honour, and must not ignore.
+    #[error("property {property} of TLS credentials {name} is not supported yet; leave it out")]
+    NotSupported {
+        /// The object, as an error names it.
+        name: String,
+        /// The property's name.
+        property: &'static str,
+    },
+    /// A reload was asked of credentials that were built in memory.
+    #[error("TLS credentials {name} were built in memory, so there are no files to reload; build new ones")]
+    NotFromFiles {
+        /// The object, as an error names it.
+        name: String,
+    },
+}
+
+impl CredsError {
+    /// The problems found in the files; empty where the error is of another kind.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Problems { problems, .. } => problems,
+            _ => &[],
+        }
+    }
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+/// One thing that is wrong with one file.
+///
+/// Prints as `FILE: what is wrong; how to mend it`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The file, or a name in angle brackets for something that was given in memory.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub what: Defect,
+}
+
+impl Problem {
+    pub(crate) fn new(file: impl AsRef<Path>, what: Defect) -> Self {
+        Self {
+            file: file.as_ref().to_owned(),
+            what,
+        }
+    }
+
+    /// How to mend it, as an instruction to the administrator.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        self.what.remedy(&self.file)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.file.display(), self.what, self.remedy())
+    }
+}
+
+/// What is wrong with a file of a credentials directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Defect {
+    /// The directory is not there.
+    #[error("the directory does not exist")]
+    NoDirectory,
+    /// The file is not there, and the endpoint needs it.
+    #[error("the file does not exist")]
+    Missing,
+    /// Credentials built in memory lack a part that the endpoint needs.
+    #[error("none was given")]
+    NotGiven,
+    /// One file of a certificate and key pair is there, the other is not.
+    #[error("the file does not exist, but {} does", .other.display())]
+    HalfAPair {
+        /// The half that exists.
+        other: PathBuf,
+    },
+    /// The system refused to open or read the file.
+    #[error("the file cannot be read ({0})")]
+    Unreadable(#[source] std::io::Error),
+    /// Not a regular file.
+    #[error("this is not a regular file")]
+    NotAFile,
+    /// Larger than any file of its kind has reason to be.
+    #[error("the file is larger than {limit} bytes")]
+    TooLarge {
+        /// The most that is read, in bytes.
+        limit: u64,
+    },
+    /// Users other than the owner can read or change the private key.
+    #[error("the private key can be read or changed by other users (mode {mode:04o})")]
+    KeyOpenToOthers {
+        /// The permission bits of the file.
+        mode: u32,
+    },
+    /// The text is not well-formed PEM.
+    #[error("the file is not well-formed PEM ({0})")]
+    BadPem(String),
+    /// Nothing of the wanted kind is in the file.
+    #[error("the file holds no {wanted} in PEM form")]
+    NothingFound {
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// More certificates than a chain may have.
+    #[error("the file holds more than {limit} certificates")]
+    TooManyCertificates {
+        /// The most that is taken.
+        limit: usize,
+    },
+    /// A private key that needs a password.
+    #[error("the private key is encrypted, and passwords are not supported yet")]
+    KeyEncrypted,
+    /// A certificate that cannot be parsed.
+    #[error("certificate {position} in the file cannot be used: {source}")]
+    BadCertificate {
+        /// Which certificate of the file, from 1.
+        position: usize,
+        /// Why it cannot be parsed.
+        #[source]
+        source: CertificateError,
+    },
+    /// A private key that no algorithm known here can use.
+    #[error("the private key is damaged, or of a kind that is not supported")]
+    KeyUnusable,
+    /// The private key belongs to another certificate.
+    #[error(
+        "the private key ({key}) does not belong to the certificate {} ({certificate})",
+        .certificate_file.display()
+    )]
+    KeyMismatch {
+        /// The certificate it was compared with.
+        certificate_file: PathBuf,
+        /// The kind of the private key.
+        key: String,
+        /// The kind of the certificate's key.
+        certificate: String,
+    },
+    /// The certificate's validity has not begun.
+    #[error("certificate '{subject}' is not valid before {}", Rfc(.not_before))]
+    NotYetValid {
+        /// The certificate's subject.
+        subject: String,
+        /// When its validity begins.
+        not_before: OffsetDateTime,
+    },
+    /// The certificate's validity has ended.
+    #[error("certificate '{subject}' expired at {}", Rfc(.not_after))]
+    Expired {
+        /// The certificate's subject.
+        subject: String,
+        /// When its validity ended.
+        not_after: OffsetDateTime,
+    },
+    /// A certificate that signs others does not say that it is a CA.
+    #[error("certificate '{subject}' signs others, but its basic constraints do not say CA:TRUE")]
+    NotACa {
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// A CA certificate is used as the certificate of an endpoint.
+    #[error("certificate '{subject}' is a CA's, and may not identify a {endpoint}")]
+    LeafIsCa {
+        /// The certificate's subject.
+        subject: String,
+        /// The endpoint it was to identify.
+        endpoint: Endpoint,
+    },
+    /// The key usage extension forbids what the certificate is used for.
+    #[error("the key usage of certificate '{subject}' lacks {lacks}")]
+    KeyUsage {
+        /// The certificate's subject.
+        subject: String,
+        /// The usage it would need, by its name in RFC 5280.
+        lacks: &'static str,
+    },
+    /// The extended key usage extension forbids what the certificate is used for.
+    #[error("the extended key usage of certificate '{subject}' lacks {lacks}")]
+    ExtendedKeyUsage {
+        /// The certificate's subject.
+        subject: String,
+        /// The purpose it would need, by its name in RFC 5280.
+        lacks: &'static str,
+    },
+    /// No certificate of `ca-cert.pem` issued this one.
+    #[error("certificate '{subject}' was issued by '{issuer}', which is not in {}", .ca_file.display())]
+    UnknownIssuer {
+        /// The certificate's subject.
+        subject: String,
+        /// Its issuer.
+        issuer: String,
+        /// The file of trust anchors.
+        ca_file: PathBuf,
+    },
+    /// A certificate of `ca-cert.pem` has the issuer's name, but another key signed.
+    #[error(
+        "certificate '{subject}' was signed by another '{issuer}' than the one in {}",
+        .ca_file.display()
+    )]
+    WrongSignature {
+        /// The certificate's subject.
+        subject: String,
+        /// Its issuer.
+        issuer: String,
+        /// The file of trust anchors.
+        ca_file: PathBuf,
+    },
+}
+
+impl Defect {
+    fn remedy(&self, file: &Path) -> String {
+        let file = file.display();
+        match self {
+            Self::NoDirectory => "make it with `qio pki init`, or correct dir=".to_owned(),
+            Self::Missing => "make it with `qio pki`, or correct dir=".to_owned(),
+            Self::NotGiven => "add it to the builder".to_owned(),
+            Self::HalfAPair { other } => {
+                format!("put the missing half there, or remove {}", other.display())
+            }
+            Self::Unreadable(_) => "make it readable to this user".to_owned(),
+            Self::NotAFile => "put a PEM file in its place".to_owned(),
+            Self::TooLarge { .. } | Self::TooManyCertificates { .. } => {
+                "keep only the certificates that are needed".to_owned()
+            }
+            Self::KeyOpenToOthers { .. } => {
+                format!("run `chmod 600 {file}`, or accept it with --insecure")
+            }
+            Self::BadPem(_) | Self::NothingFound { .. } => {
+                "write it anew; DER is converted with `openssl x509 -inform DER` or `openssl pkey -inform DER`"
+                    .to_owned()
+            }
+            Self::KeyEncrypted => "store it without a password, readable by its owner only".to_owned(),
+            Self::BadCertificate { .. } => "replace the damaged certificate".to_owned(),
+            Self::KeyUnusable => {
+                "use an RSA (2048 bits or more), ECDSA P-256, P-384 or P-521, or Ed25519 key".to_owned()
+            }
+            Self::KeyMismatch { .. } => "put the key and the certificate that belong together there".to_owned(),
+            Self::NotYetValid { .. } => "correct this machine's clock, or issue the certificate anew".to_owned(),
+            Self::Expired { .. } => "issue the certificate anew".to_owned(),
+            Self::NotACa { .. } => {
+                "use the certificate of the authority, with critical basic constraints CA:TRUE".to_owned()
+            }
+            Self::LeafIsCa { .. } => "issue a certificate of its own with `qio pki`".to_owned(),
+            Self::KeyUsage { lacks, .. } | Self::ExtendedKeyUsage { lacks, .. } => {
+                format!("issue the certificate anew with {lacks}")
+            }
+            Self::UnknownIssuer { ca_file, .. } | Self::WrongSignature { ca_file, .. } => {
+                format!("issue it from that authority, or add its issuer to {}", ca_file.display())
+            }
+        }
+    }
+}
+
+struct Rfc<'a>(&'a OffsetDateTime);
+
+impl fmt::Display for Rfc<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.format(&Rfc3339) {
+            Ok(text) => f.write_str(&text),
+            Err(_) => write!(f, "{}", self.0), // a year that RFC 3339 cannot write
+        }
+    }
+}
