@@ -7,6 +7,7 @@ pub mod negotiation;
 #[cfg(test)]
 mod testing;
 mod text;
+pub mod transmission;
 pub mod wire;
 
 pub use name::{ExportName, InvalidName};

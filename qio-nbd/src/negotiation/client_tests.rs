@@ -127,7 +127,7 @@ fn cred_18_require_never_falls_to_clear_text() {
         OptionReplyType::Other(0x8000_0077),
     ] {
         let mut client = ClientNegotiation::new(ClientTls::Require);
-        client.feed(&greeting(3)).unwrap();
+        let _ = client.feed(&greeting(3)).unwrap();
         let answer = reply(OptionCode::StartTls, kind, b"no");
         assert!(matches!(
             client.feed(&answer),
@@ -151,7 +151,7 @@ fn nbdc_14_oldstyle_clear_text_and_tls_required_under_tls_are_fatal() {
 
     let ack = reply(OptionCode::StartTls, OptionReplyType::Ack, &[]);
     let mut client = ClientNegotiation::new(ClientTls::Require);
-    client.feed(&greeting(3)).unwrap();
+    let _ = client.feed(&greeting(3)).unwrap();
     let error = client.feed(&[&ack[..], b"\0"].concat()).unwrap_err();
     assert_eq!(error, NegotiationError::ClearTextBehindStartTls);
 
@@ -183,7 +183,7 @@ fn nbdc_05_the_end_at_every_byte_leaves_only_closing() {
     // A choice in the middle of another one is refused, not mixed up.
     let mut client = ready();
     client.go(&name("disk")).unwrap();
-    client.feed(&stream[..25]).unwrap();
+    let _ = client.feed(&stream[..25]).unwrap();
     assert_eq!(client.list(), Err(NegotiationError::Ended));
 }
 
@@ -307,7 +307,7 @@ fn unsupported_go_falls_back_to_export_name() {
     for (flags, padding) in [(3, 0), (1, EXPORT_NAME_PADDING)] {
         let mut client = ClientNegotiation::new(ClientTls::Off);
         let no = reply(OptionCode::StructuredReply, OptionReplyType::Unsupported, &[]);
-        client.feed(&[greeting(flags), no].concat()).unwrap();
+        let _ = client.feed(&[greeting(flags), no].concat()).unwrap();
         client.go(&name("disk")).unwrap();
         let _ = client.take_output();
         let no = reply(OptionCode::Go, OptionReplyType::Unsupported, b"what?");
