@@ -210,7 +210,7 @@ fn own_certificate(
 }
 
 /// The certificate may issue others, now. `verifies` says that one of this endpoint's own hangs on it.
-fn authority(
+pub(crate) fn authority(
     ca: &X509Certificate<'_>,
     file: &Path,
     now: OffsetDateTime,

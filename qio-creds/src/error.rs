@@ -49,7 +49,7 @@ impl CredsError {
     }
 }
 
-struct Lines<'a>(&'a [Problem]);
+pub(crate) struct Lines<'a>(pub(crate) &'a [Problem]);
 
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,1 +1,0 @@
-//! Making authorities and certificates.
