@@ -47,7 +47,7 @@ mod pem_file;
 pub mod pki;
 mod snapshot;
 
-pub use certificate::{CertificateError, CertificateSummary, KeyAlgorithm};
+pub use certificate::{CertificateError, CertificateSummary, KeyAlgorithm, printable};
 pub use creds::{ClientCreds, ServerCreds, TlsCreds, TlsCredsBuilder};
 pub use endpoint::{Endpoint, WrongEndpoint};
 pub use error::{CredsError, Defect, Problem};
