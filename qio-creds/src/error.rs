@@ -245,8 +245,8 @@ impl Defect {
     fn remedy(&self, file: &Path) -> String {
         let file = file.display();
         match self {
-            Self::NoDirectory => "make it with `qio pki init`, or correct dir=".to_owned(),
-            Self::Missing => "make it with `qio pki`, or correct dir=".to_owned(),
+            Self::NoDirectory => "make it with `qio pki init`, or name another directory".to_owned(),
+            Self::Missing => "make it with `qio pki`, or name another directory".to_owned(),
             Self::NotGiven => "add it to the builder".to_owned(),
             Self::HalfAPair { other } => {
                 format!("put the missing half there, or remove {}", other.display())

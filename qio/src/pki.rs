@@ -83,7 +83,7 @@ struct Common {
     /// The kind of key: p256, p384, ed25519, rsa2048, rsa3072 or rsa4096.
     #[arg(long, value_name = "KIND", default_value_t)]
     key_type: KeyKind,
-    /// How many days it is valid: 3650 for an authority, 398 for others, and never longer than its authority.
+    /// How many days it is valid: 3650 for an authority, 397 for others, and never longer than its authority.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     days: Option<u32>,
     /// Replace files that are there.
@@ -158,27 +158,28 @@ fn make_authority(init: Init) -> anyhow::Result<()> {
 fn make_pair(purpose: Purpose, issue: Issue) -> anyhow::Result<()> {
     let Issue {
         dir,
-        mut names,
+        names,
         cn,
         ca,
         insecure,
         common,
     } = issue;
-    if names.is_empty() && purpose != Purpose::Client {
-        names = ["localhost", "127.0.0.1", "::1"]
+    let local_only = names.is_empty() && purpose != Purpose::Client;
+    let names = if local_only {
+        ["localhost", "127.0.0.1", "::1"]
             .map(str::parse)
             .into_iter()
-            .collect::<Result<_, _>>()?;
-        println!("No --name given: the certificate is for localhost, 127.0.0.1 and ::1 only.");
-    }
+            .collect::<Result<_, _>>()?
+    } else {
+        names
+    };
     let home = Directory::existing(ca.as_ref().unwrap_or(&dir));
     let permissions = if insecure {
         KeyPermissions::Insecure
     } else {
         KeyPermissions::Private
     };
-    let authority = Authority::load(&home, permissions)
-        .with_context(|| format!("no certificate can be issued from {}", home.path().display()))?;
+    let authority = Authority::load(&home, permissions)?;
 
     let directory = Directory::create(dir)?;
     if !common.force {
@@ -200,6 +201,9 @@ fn make_pair(purpose: Purpose, issue: Issue) -> anyhow::Result<()> {
     written.extend(directory.write_pair(purpose, &pair, common.overwrite())?);
 
     print_written(&written);
+    if local_only {
+        println!("No --name was given: the certificate is for localhost, 127.0.0.1 and ::1 only.");
+    }
     print_pair(&pair, common.days)?;
     println!("\nUse it with:");
     let dir = fs::canonicalize(directory.path()).unwrap_or_else(|_| directory.path().to_owned());
@@ -327,18 +331,15 @@ fn days_left(certificate: &CertificateSummary) -> i64 {
 
 fn describe(shown: &Shown) -> String {
     let certificate = &shown.certificate;
-    let names = certificate.names();
+    let names = if certificate.ca {
+        Vec::new()
+    } else {
+        certificate.names()
+    };
     let lines = [
         ("subject", certificate.subject.clone()),
         ("issuer", certificate.issuer.clone()),
-        (
-            "names",
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            },
-        ),
+        ("names", names.join(", ")),
         ("other names", certificate.other_names.join(", ")),
         ("valid", validity(shown)),
         (
