@@ -266,6 +266,12 @@ pub trait Channel: Send {
     }
 }
 
+impl fmt::Debug for dyn Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({})", self.info())
+    }
+}
+
 /// A channel behind a pointer is a channel, so that layers stack over [`BoxChannel`].
 impl<C: Channel + ?Sized> Channel for Box<C> {
     fn readv(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {

@@ -1,0 +1,156 @@
+//! Engine configurations, built once for each snapshot of a credentials object.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use qio_creds::{ClientCreds, ServerCreds, Snapshot, TlsCreds};
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+
+use crate::error::TlsError;
+use crate::provider::provider;
+use crate::verify::{ClientVerifier, Rules, ServerVerifier};
+
+/// A configuration per snapshot that is still in use. Few: a process has a handful of credentials objects.
+struct Cache<T>(Mutex<Vec<(Weak<Snapshot>, Arc<T>)>>);
+
+impl<T> Cache<T> {
+    const fn new() -> Self {
+        Cache(Mutex::new(Vec::new()))
+    }
+
+    fn get(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        build: impl FnOnce() -> Result<T, TlsError>,
+    ) -> Result<Arc<T>, TlsError> {
+        // Whole entries are pushed and removed, so a panic elsewhere cannot have left half of one.
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(owner, _)| owner.strong_count() > 0);
+        let known = entries.iter().find(|(owner, _)| {
+            owner
+                .upgrade()
+                .is_some_and(|owner| owner.generation() == snapshot.generation())
+        });
+        if let Some((_, config)) = known {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(build()?);
+        entries.push((Arc::downgrade(snapshot), Arc::clone(&config)));
+        Ok(config)
+    }
+}
+
+/// The configuration of a server with these credentials, as they are now.
+pub(crate) fn server(creds: &ServerCreds) -> Result<Arc<ServerConfig>, TlsError> {
+    static CACHE: Cache<ServerConfig> = Cache::new();
+    let snapshot = creds.snapshot();
+    CACHE.get(&snapshot, || build_server(creds.creds(), &snapshot))
+}
+
+/// The configuration of a client with these credentials, as they are now.
+pub(crate) fn client(creds: &ClientCreds) -> Result<Arc<ClientConfig>, TlsError> {
+    static CACHE: Cache<ClientConfig> = Cache::new();
+    let snapshot = creds.snapshot();
+    CACHE.get(&snapshot, || build_client(creds.creds(), &snapshot))
+}
+
+fn build_server(creds: &TlsCreds, snapshot: &Snapshot) -> Result<ServerConfig, TlsError> {
+    let unusable = |what: String| TlsError::Unusable {
+        creds: creds.name().to_owned(),
+        what,
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?;
+    let builder = if snapshot.verify_peer() {
+        let rules = Rules::new(snapshot, provider()).map_err(unusable)?;
+        builder.with_client_cert_verifier(Arc::new(ClientVerifier(rules)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Identities::new(snapshot).map_err(unusable)?));
+    // Our order of suites wins: peers tend to list AES-256 first, which is slower and no safer.
+    config.ignore_client_order = true;
+    // No resumption: a resumed session would not be judged again, and tickets that nobody reads turn a close
+    // into a reset.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn build_client(creds: &TlsCreds, snapshot: &Snapshot) -> Result<ClientConfig, TlsError> {
+    let unusable = |what: String| TlsError::Unusable {
+        creds: creds.name().to_owned(),
+        what,
+    };
+    let rules = Rules::new(snapshot, provider()).map_err(unusable)?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?
+        // "Dangerous" is any verifier but rustls's own. Ours is there because QEMU's rules differ: see verify.rs.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier(rules)));
+    let mut config = if snapshot.identities().is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        builder.with_client_cert_resolver(Arc::new(Identities::new(snapshot).map_err(unusable)?))
+    };
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// The identities of a credentials object; the first that fits the peer's signature algorithms is presented.
+struct Identities(Vec<Arc<CertifiedKey>>);
+
+impl Identities {
+    fn new(snapshot: &Snapshot) -> Result<Self, String> {
+        let load = |identity: &qio_creds::Identity| {
+            let key = provider()
+                .key_provider
+                .load_private_key(identity.key().der().clone_key())
+                .map_err(|error| format!("its private key is of a kind that is not supported ({error})"))?;
+            Ok(Arc::new(CertifiedKey::new(identity.chain().to_vec(), key)))
+        };
+        Ok(Identities(
+            snapshot
+                .identities()
+                .iter()
+                .map(load)
+                .collect::<Result<_, String>>()?,
+        ))
+    }
+
+    fn choose(&self, offered: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0
+            .iter()
+            .find(|identity| identity.key.choose_scheme(offered).is_some())
+            .cloned()
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({})", self.0.len())
+    }
+}
+
+impl ResolvesServerCert for Identities {
+    fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(client_hello.signature_schemes())
+    }
+}
+
+impl ResolvesClientCert for Identities {
+    fn resolve(&self, _hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // The hints name authorities that the server trusts, but may do so incompletely: an identity that it
+        // refuses gives a better message than none at all.
+        self.choose(schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
+    }
+}

@@ -1,0 +1,373 @@
+//! A TLS session without I/O: first a [`Handshake`], then a [`Session`].
+
+use std::fmt;
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use qio_creds::{ClientCreds, ServerCreds, Snapshot};
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use rustls::server::UnbufferedServerConnection;
+
+use crate::buffer::scatter;
+use crate::config;
+use crate::engine::{Engine, Job, RECORD_CONTENT, Stop};
+use crate::error::{PeerRole, TlsError};
+use crate::facts::{Peer, PeerCertificate, TlsFacts};
+use crate::transport::Transport;
+
+/// Plaintext taken in one write. More at once would only push ciphertext out of the processor's cache before it
+/// is sent.
+const WRITE_BUDGET: usize = 64 << 10;
+
+/// What a [`Handshake`] needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeStep {
+    /// Send what [`Transport::to_send`] holds, then step again.
+    Send,
+    /// Receive into [`Transport::receive_space`], then step again.
+    Receive,
+    /// It is over: [`Handshake::into_session`].
+    Done,
+}
+
+/// A handshake in progress.
+///
+/// ```text
+/// loop { match handshake.step()? { Send => ..., Receive => ..., Done => break } }
+/// let session = handshake.into_session()?;
+/// ```
+///
+/// After an error, [`Transport::to_send`] holds the alert for the peer.
+pub struct Handshake {
+    engine: Engine,
+    verify_peer: bool,
+}
+
+impl Handshake {
+    /// The client's side, for a server that must prove to be `name` (a host name or an IP address).
+    ///
+    /// # Errors
+    /// [`TlsError::NoName`] if there is no name although the credentials verify peers;
+    /// [`TlsError::InvalidName`]; [`TlsError::Unusable`] credentials.
+    pub fn client(creds: &ClientCreds, name: Option<&str>) -> Result<Self, TlsError> {
+        let verify_peer = creds.snapshot().verify_peer();
+        let name = match name {
+            Some(name) => server_name(name)?,
+            None if verify_peer => return Err(TlsError::NoName),
+            // Nobody will look at it, and an address is never sent to the server.
+            None => ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4]))),
+        };
+        let connection = UnbufferedClientConnection::new(config::client(creds)?, name)
+            .map_err(|error| unusable(creds.creds().name(), &error))?;
+        Ok(Handshake {
+            engine: Engine::client(connection),
+            verify_peer,
+        })
+    }
+
+    /// The server's side.
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`] credentials.
+    pub fn server(creds: &ServerCreds) -> Result<Self, TlsError> {
+        let snapshot: Arc<Snapshot> = creds.snapshot();
+        let connection = UnbufferedServerConnection::new(config::server(creds)?)
+            .map_err(|error| unusable(creds.creds().name(), &error))?;
+        Ok(Handshake {
+            engine: Engine::server(connection),
+            verify_peer: snapshot.verify_peer(),
+        })
+    }
+
+    /// Goes as far as it can.
+    ///
+    /// # Errors
+    /// Why there will be no session. The same error comes again if it is called again.
+    pub fn step(&mut self) -> Result<HandshakeStep, TlsError> {
+        self.engine.check_handshake_budget()?;
+        loop {
+            match self.engine.run(&Job::Process)? {
+                // Data can come right behind the peer's last handshake message; it waits for the session.
+                Stop::Data | Stop::JobDone => {}
+                Stop::PeerClosed => {
+                    return Err(TlsError::HandshakeCut {
+                        role: self.engine.peer_role(),
+                        after: None,
+                    });
+                }
+                Stop::NeedsInput => break,
+            }
+            if self.engine.is_established() {
+                break;
+            }
+        }
+        if self.engine.pending() > 0 {
+            Ok(HandshakeStep::Send)
+        } else if self.engine.is_established() {
+            Ok(HandshakeStep::Done)
+        } else if self.engine.transport_ended {
+            Err(TlsError::HandshakeCut {
+                role: self.engine.peer_role(),
+                after: None,
+            })
+        } else {
+            Ok(HandshakeStep::Receive)
+        }
+    }
+
+    /// Which side the peer is on, for messages.
+    #[must_use]
+    pub fn peer_role(&self) -> PeerRole {
+        self.engine.peer_role()
+    }
+
+    /// The established session, or the handshake back if it is not over.
+    ///
+    /// # Errors
+    /// The handshake itself: go on stepping it.
+    pub fn into_session(self) -> Result<Session, Box<Handshake>> {
+        if !self.engine.is_established() {
+            return Err(Box::new(self));
+        }
+        let facts = self.engine.facts();
+        let peer = match self.engine.state().peer_certificates() {
+            Some(chain) if !chain.is_empty() => {
+                let certificate = PeerCertificate::new(chain.to_vec());
+                if self.verify_peer {
+                    Peer::Verified(certificate)
+                } else {
+                    Peer::Unverified(certificate)
+                }
+            }
+            _ => Peer::Unknown,
+        };
+        Ok(Session {
+            engine: self.engine,
+            facts,
+            peer,
+            staging: Vec::new(),
+            closed: false,
+            relaxed_eof: false,
+        })
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    let invalid = |_| TlsError::InvalidName {
+        name: name.escape_default().to_string(),
+    };
+    Ok(ServerName::try_from(bare).map_err(invalid)?.to_owned())
+}
+
+fn unusable(creds: &str, error: &rustls::Error) -> TlsError {
+    TlsError::Unusable {
+        creds: creds.to_owned(),
+        what: error.to_string(),
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("peer", &self.engine.peer_role())
+            .field("to_send", &self.engine.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transport for Handshake {
+    fn receive_space(&mut self) -> &mut [u8] {
+        self.engine.receive_space()
+    }
+    fn received(&mut self, n: usize) {
+        self.engine.received(n);
+    }
+    fn received_end(&mut self) {
+        self.engine.received_end();
+    }
+    fn to_send(&self) -> &[u8] {
+        self.engine.to_send()
+    }
+    fn sent(&mut self, n: usize) {
+        self.engine.sent(n);
+    }
+}
+
+/// What a read came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// So many bytes, at least one.
+    Data(usize),
+    /// The peer has said goodbye; this stays so.
+    End,
+    /// Receive into [`Transport::receive_space`], then read again.
+    NeedsInput,
+}
+
+/// An established session: plaintext on one side, ciphertext ([`Transport`]) on the other.
+///
+/// Memory is bounded whatever the peer does: 68 KiB received and not decrypted plus decrypted and not read
+/// together, 128 KiB encrypted and not sent.
+pub struct Session {
+    engine: Engine,
+    facts: TlsFacts,
+    peer: Peer,
+    /// Small vectors are gathered here into one record. Allocated when it is first needed.
+    staging: Vec<u8>,
+    closed: bool,
+    relaxed_eof: bool,
+}
+
+impl Session {
+    /// What was negotiated.
+    #[must_use]
+    pub fn facts(&self) -> &TlsFacts {
+        &self.facts
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Takes the end of the transport for the end of the data even without a close_notify. Only for protocols that
+    /// know by themselves when they are complete (RFC 8446, section 6.1).
+    pub fn set_relaxed_eof(&mut self, relaxed: bool) {
+        self.relaxed_eof = relaxed;
+    }
+
+    /// Reads plaintext into the vectors: as many records as have come in and find room.
+    ///
+    /// # Errors
+    /// [`TlsError::Truncated`] when the transport ended without a close_notify; whatever the peer did wrong.
+    pub fn readv(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Result<ReadOutcome, TlsError> {
+        let room: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let mut done = self.engine.plaintext.drain_into(bufs, 0);
+        while done < room && !self.engine.peer_closed {
+            let read = self.engine.read(&mut |data, rest| {
+                let n = scatter(bufs, done, data);
+                done += n;
+                data.get(n..).is_none_or(|later| rest.push(later))
+            });
+            match read {
+                Ok(Stop::Data) => {}
+                Ok(_) => break,
+                Err(_) if done > 0 => break, // the error comes again at the next call
+                Err(error) => return Err(error),
+            }
+        }
+        if done > 0 || room == 0 {
+            Ok(ReadOutcome::Data(done))
+        } else if self.engine.peer_closed {
+            Ok(ReadOutcome::End)
+        } else if !self.engine.transport_ended {
+            Ok(ReadOutcome::NeedsInput)
+        } else if self.relaxed_eof {
+            Ok(ReadOutcome::End)
+        } else {
+            Err(TlsError::Truncated {
+                role: self.engine.peer_role(),
+            })
+        }
+    }
+
+    /// Nothing can be read before more has been received.
+    #[must_use]
+    pub fn needs_input(&self) -> bool {
+        self.engine.is_starved()
+    }
+
+    /// Encrypts from the vectors, and says how many bytes were taken: up to 64 KiB, and none while as much waits
+    /// to be sent, or after [`close`](Session::close). Small vectors share records.
+    ///
+    /// # Errors
+    /// Whatever broke the session.
+    pub fn writev(&mut self, bufs: &[IoSlice<'_>]) -> Result<usize, TlsError> {
+        if self.closed {
+            return Ok(0);
+        }
+        let mut budget = WRITE_BUDGET.saturating_sub(self.engine.pending());
+        let mut done = 0;
+        self.staging.clear();
+        for buf in bufs {
+            let mut rest = buf.get(..budget).unwrap_or(buf);
+            budget -= rest.len();
+            done += rest.len();
+            if !self.staging.is_empty() || rest.len() < RECORD_CONTENT {
+                let room = RECORD_CONTENT - self.staging.len();
+                let (now, later) = rest.split_at(rest.len().min(room));
+                self.staging.extend_from_slice(now);
+                rest = later;
+                if self.staging.len() == RECORD_CONTENT {
+                    self.engine.run(&Job::Encrypt(&self.staging))?;
+                    self.staging.clear();
+                }
+            }
+            let (records, tail) = rest.split_at(rest.len() - rest.len() % RECORD_CONTENT);
+            if !records.is_empty() {
+                self.engine.run(&Job::Encrypt(records))?;
+            }
+            self.staging.extend_from_slice(tail);
+            if budget == 0 {
+                break;
+            }
+        }
+        if !self.staging.is_empty() {
+            self.engine.run(&Job::Encrypt(&self.staging))?;
+        }
+        Ok(done)
+    }
+
+    /// Queues a close_notify: nothing can be written after it, reading goes on. Once is enough; more are ignored.
+    ///
+    /// # Errors
+    /// Whatever broke the session before.
+    pub fn close(&mut self) -> Result<(), TlsError> {
+        if !self.closed {
+            self.closed = true;
+            self.engine.run(&Job::CloseNotify)?;
+        }
+        Ok(())
+    }
+
+    /// Has [`close`](Session::close) been called?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("facts", &self.facts)
+            .field("peer", &self.peer)
+            .field("to_send", &self.engine.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transport for Session {
+    fn receive_space(&mut self) -> &mut [u8] {
+        self.engine.receive_space()
+    }
+    fn received(&mut self, n: usize) {
+        self.engine.received(n);
+    }
+    fn received_end(&mut self) {
+        self.engine.received_end();
+    }
+    fn to_send(&self) -> &[u8] {
+        self.engine.to_send()
+    }
+    fn sent(&mut self, n: usize) {
+        self.engine.sent(n);
+    }
+}
