@@ -185,7 +185,7 @@ pub trait Channel: Send {
     /// What to wait for before trying an operation of `direction` again.
     ///
     /// A read may name write-readiness (a TLS layer that has to answer first), and the reverse.
-    /// [`Wait::Now`] means: try at once, nothing to wait for (plaintext is buffered; a regular file).
+    /// [`Wait::Now`](crate::Wait::Now) means: try at once, nothing to wait for (plaintext is buffered; a regular file).
     fn readiness(&self, direction: Direction) -> Readiness<'_>;
 
     /// What this channel can do beyond reading and writing.

@@ -32,7 +32,7 @@ fn main() -> Result<()> {
 
 fn server(dir: &str, address: &SocketAddress) -> Result<()> {
     let creds = TlsCreds::load(TlsCredsX509Options::server(dir), KeyPermissions::Private)?.for_server()?;
-    let mut listener = Listener::bind(std::slice::from_ref(address), &ListenOptions::default())?;
+    let listener = Listener::bind(std::slice::from_ref(address), &ListenOptions::default())?;
     for address in listener.local_addresses() {
         eprintln!("listening on {address}");
     }

@@ -31,12 +31,13 @@ async fn main() -> Result<()> {
 
 async fn server(dir: &str, address: &SocketAddress) -> Result<()> {
     let creds = TlsCreds::load(TlsCredsX509Options::server(dir), KeyPermissions::Private)?.for_server()?;
-    let mut listener = Listener::bind(std::slice::from_ref(address), &ListenOptions::default())?;
+    let mut listener =
+        Listener::bind(std::slice::from_ref(address), &ListenOptions::default())?.into_async()?;
     for address in listener.local_addresses() {
         eprintln!("listening on {address}");
     }
     loop {
-        let socket = listener.accept_async().await?;
+        let socket = listener.accept().await?;
         let creds = creds.clone();
         tokio::spawn(async move {
             if let Err(error) = echo(socket, &creds).await {
@@ -65,7 +66,9 @@ async fn echo(socket: SocketChannel, creds: &ServerCreds) -> Result<()> {
 async fn client(dir: &str, address: &SocketAddress, name: &str) -> Result<()> {
     let creds = TlsCreds::load(TlsCredsX509Options::client(dir), KeyPermissions::Private)?.for_client()?;
     let socket = connect_async(address, &ConnectOptions::default()).await?;
-    let channel = TlsHandshake::client(socket, &creds, Some(name))?.complete_async(LIMIT).await?;
+    let channel = TlsHandshake::client(socket, &creds, Some(name))?
+        .complete_async(LIMIT)
+        .await?;
     eprintln!("{}, {}", name_of(channel.peer()), channel.facts());
     let mut channel = AsyncChannel::new(channel)?;
     let text = tokio::task::spawn_blocking(|| io::read_to_string(io::stdin())).await??;

@@ -260,9 +260,8 @@ impl<C: Channel + Unpin> TlsHandshake<C> {
         let role = self.peer_role();
         let mut driver =
             qio_channel::AsyncChannel::new(Stepping(self)).map_err(|error| TlsError::transport(&error))?;
-        let handshake = async {
-            poll_fn(|cx| driver.poll_operation(cx, Direction::Read, |stepping| stepping.step())).await
-        };
+        let handshake =
+            async { poll_fn(|cx| driver.poll_operation(cx, Direction::Read, Stepping::step)).await };
         let outcome = match tokio::time::timeout(limit, handshake).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(TlsError::transport(&error)),

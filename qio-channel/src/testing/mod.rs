@@ -1,4 +1,4 @@
-//! The conformance suite: what every [`Channel`] must do, in every way it can be driven.
+//! The conformance suite: what every [`Channel`](crate::Channel) must do, in every way it can be driven.
 //!
 //! An implementation runs it from its own tests, over a function that makes a connected pair:
 //!
