@@ -1,5 +1,11 @@
 //! What is read out of certificates, and that damaged ones are only errors.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 use std::net::IpAddr;
 
 use qio_creds::pki::{Authority, AuthorityTemplate, KeyKind, Purpose, Template};

@@ -1,5 +1,11 @@
 //! The way from an own certificate to its authority, over certificates that `qio pki` does not make.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod common;
 
 use common::Pki;

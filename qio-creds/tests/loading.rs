@@ -1,5 +1,11 @@
 //! Reading credentials directories, whole and broken.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod common;
 
 use std::os::unix::fs::symlink;

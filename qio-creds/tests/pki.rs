@@ -1,5 +1,11 @@
 //! Making authorities and certificates, and the files they go to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod common;
 
 use std::collections::HashSet;
