@@ -109,6 +109,9 @@ pub fn from_option<T: DeserializeOwned>(text: &str, implied_key: Option<&str>) -
 
 /// Parses an option's argument of either syntax, for looking at before it is given a type.
 ///
+/// For options that may hold secrets prefer [`from_option`] with a tagged enum: it also recognizes the rest of a
+/// secret behind an unescaped comma, and keeps it out of the error.
+///
 /// # Errors
 /// Those of [`Value::from_json`] and [`Keyval::parse`].
 pub fn parse_option(text: &str, implied_key: Option<&str>) -> Result<Value, OptsError> {

@@ -18,7 +18,7 @@ use crate::error::SocketError;
 /// | keyval | `type=inet,host=localhost,port=10809`, `type=unix,path=/run/nbd.sock` |
 /// | JSON | `{"type":"inet","host":"localhost","port":"10809"}`, and the older form with `"data":{...}` |
 ///
-/// A comma inside a path is written twice. `Display` gives the shortest form that reads back as the same address.
+/// A comma inside a path is written twice. serde (a field of a configuration struct) takes the flat form. `Display` gives the shortest form that reads back as the same address.
 ///
 /// ```
 /// use qio_socket::SocketAddress;
