@@ -563,6 +563,10 @@ fn older_forms_of_keys_load_and_encrypted_ones_are_told() -> anyhow::Result<()> 
         ensure!(traditional.contains(label), "{traditional}");
         std::fs::write(&key, &traditional)?;
         pki.load(Endpoint::Server)?;
+        // As `openssl ecparam -genkey` writes it.
+        let parameters = "-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n";
+        std::fs::write(&key, format!("{parameters}{traditional}"))?;
+        pki.load(Endpoint::Server)?;
 
         let pkcs8: &[&str] = &["pkcs8", "-topk8", "-v2", "aes256"];
         for form in [pkcs8, &["pkey", "-traditional", "-aes256"]] {

@@ -185,6 +185,14 @@ impl TlsCreds {
     }
 }
 
+impl qio_opts::Object for TlsCreds {
+    const KIND: &'static str = "TLS credentials";
+
+    fn type_name(&self) -> &'static str {
+        "tls-creds-x509"
+    }
+}
+
 /// Credentials that are certainly for a server; made by [`TlsCreds::for_server`].
 #[derive(Debug, Clone)]
 pub struct ServerCreds(TlsCreds);

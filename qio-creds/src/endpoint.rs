@@ -43,7 +43,7 @@ impl fmt::Display for Endpoint {
 /// scripts recognise them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Expected TLS credentials for a {needed} endpoint, but {name} is for a {has} endpoint; \
+    "Expected TLS credentials for a {needed} endpoint, but the object {name} is for a {has} endpoint; \
      write endpoint={needed} in its --object, or name another object"
 )]
 pub struct WrongEndpoint {

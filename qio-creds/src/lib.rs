@@ -57,3 +57,8 @@ pub use pem_file::KeyPermissions;
 pub use snapshot::{Identity, Snapshot};
 
 pub use rustls_pki_types;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -108,6 +108,17 @@ mod tests {
     }
 
     #[test]
+    fn a_command_line_says_the_same_as_json() {
+        let keyval = "id=tls0,dir=/a,,b,endpoint=server,verify-peer=off,sanity-check=on";
+        let json =
+            r#"{"id":"tls0","dir":"/a,b","endpoint":"server","verify-peer":false,"sanity-check":true}"#;
+        let read = |text| qio_opts::from_option::<TlsCredsX509Options>(text, None).unwrap();
+        assert_eq!(read(keyval), read(json));
+        assert_eq!(read(keyval).dir, PathBuf::from("/a,b"));
+        assert!(qio_opts::from_keyval::<TlsCredsX509Options>("dir=/d,endpoint=both", None).is_err());
+    }
+
+    #[test]
     fn unknown_and_missing_properties_are_named() {
         assert!(
             parse(r#"{"dir": "/d", "verify_peer": true}"#)

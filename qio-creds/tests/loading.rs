@@ -468,6 +468,20 @@ fn the_wrong_endpoint_is_refused_with_the_id_and_both_sides() {
 }
 
 #[test]
+fn the_registry_hands_out_handles_to_one_object() {
+    let pki = Pki::server();
+    let objects = qio_opts::ObjectRegistry::new();
+    objects.add("tls0", pki.load(Endpoint::Server).unwrap()).unwrap();
+    let (one, other) = (
+        objects.get::<TlsCreds>("tls0").unwrap(),
+        objects.get::<TlsCreds>("tls0").unwrap(),
+    );
+    let reloaded = one.reload().unwrap();
+    assert_eq!(other.snapshot().generation(), reloaded.generation());
+    assert_eq!(objects.list()[0].type_name, "tls-creds-x509");
+}
+
+#[test]
 fn credentials_built_in_memory_are_checked_alike() {
     let ca = authority("CA");
     let pair = ca.issue(&server()).unwrap();

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -103,7 +104,7 @@ impl Common {
 
 #[derive(Debug, Args)]
 struct Show {
-    /// PEM files, or directories of them.
+    /// Certificates in PEM or DER form, or directories of them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print JSON: a list with one object for each certificate.
@@ -251,6 +252,18 @@ struct Shown {
     valid_now: bool,
 }
 
+impl Shown {
+    fn new(file: &Path, certificate: CertificateSummary) -> Self {
+        let valid_now = certificate.is_valid_at(OffsetDateTime::now_utc());
+        Self {
+            file: file.to_owned(),
+            days_left: days_left(&certificate),
+            valid_now,
+            certificate,
+        }
+    }
+}
+
 fn show_files(show: &Show) -> anyhow::Result<()> {
     let mut shown = Vec::new();
     for path in &show.files {
@@ -259,17 +272,23 @@ fn show_files(show: &Show) -> anyhow::Result<()> {
         } else {
             let found = read_certificates(path, &mut shown)?;
             if found == 0 {
-                bail!("{} holds no certificate in PEM form", path.display());
+                bail!(
+                    "{} holds no certificate, neither in PEM form nor in DER",
+                    path.display()
+                );
             }
         }
     }
-    if show.json {
-        println!("{}", serde_json::to_string_pretty(&shown)?);
+    let text = if show.json {
+        serde_json::to_string_pretty(&shown)? + "\n"
     } else {
-        let texts: Vec<_> = shown.iter().map(describe).collect();
-        print!("{}", texts.join("\n"));
+        shown.iter().map(describe).collect::<Vec<_>>().join("\n")
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // The reader has seen enough: `qio pki show DIR | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
     }
-    Ok(())
 }
 
 fn show_directory(dir: &Path, shown: &mut Vec<Shown>) -> anyhow::Result<()> {
@@ -302,24 +321,21 @@ fn is_key_by_name(file: &Path) -> bool {
 }
 
 fn read_certificates(file: &Path, shown: &mut Vec<Shown>) -> anyhow::Result<usize> {
-    let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let contents = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut found = 0;
-    for der in CertificateDer::pem_slice_iter(&text) {
+    for der in CertificateDer::pem_slice_iter(&contents) {
         found += 1;
         let der =
             der.with_context(|| format!("certificate {found} of {} is not well-formed PEM", file.display()))?;
         let certificate = CertificateSummary::from_der(&der)
-            .with_context(|| format!("certificate {found} of {}", file.display()))?;
-        let (days_left, valid_now) = (
-            days_left(&certificate),
-            certificate.is_valid_at(OffsetDateTime::now_utc()),
-        );
-        shown.push(Shown {
-            file: file.to_owned(),
-            certificate,
-            days_left,
-            valid_now,
-        });
+            .with_context(|| format!("certificate {found} of {} cannot be read", file.display()))?;
+        shown.push(Shown::new(file, certificate));
+    }
+    if found == 0
+        && let Ok(certificate) = CertificateSummary::from_der(&contents)
+    {
+        found = 1;
+        shown.push(Shown::new(file, certificate));
     }
     Ok(found)
 }
