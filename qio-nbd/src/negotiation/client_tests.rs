@@ -6,7 +6,7 @@ use crate::limits::*;
 use crate::name::ExportName;
 use crate::wire::*;
 
-use super::server_tests::{End, Peer};
+use super::server_tests::{End, Peer, option};
 
 fn name(name: &str) -> ExportName {
     name.try_into().unwrap()
@@ -312,10 +312,7 @@ fn unsupported_go_falls_back_to_export_name() {
         let _ = client.take_output();
         let no = reply(OptionCode::Go, OptionReplyType::Unsupported, b"what?");
         assert!(matches!(client.feed(&no), Ok((_, ClientEvent::NeedInput))));
-        assert_eq!(
-            &client.take_output()[..],
-            super::server_tests::option(OptionCode::ExportName, b"disk")
-        );
+        assert_eq!(&client.take_output()[..], option(OptionCode::ExportName, b"disk"));
         let answer = [&512_u64.to_be_bytes()[..], &[0, 1], &vec![0; padding], b"rest"].concat();
         let (used, event) = client.feed(&answer).unwrap();
         assert_eq!(used, answer.len() - 4);

@@ -1,0 +1,525 @@
+//! The transmission phase with many requests in flight: one task that owns the channel.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use qio_channel::{AsyncChannel, BoxChannel, Shutdown};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::buffer::AlignedBuf;
+use crate::export::{Durability, ZeroMode};
+use crate::input::Input;
+use crate::limits::CLOSE_TIMEOUT;
+use crate::negotiation::ExportDetails;
+use crate::transmission::{Asked, ReplyEvent, ReplyParser};
+use crate::wire::{Command, CommandFlags, Cookie, RequestHeader};
+
+use super::{Client, MAX_EFFECT, RequestError, check, max_payload, request};
+
+/// Requests on the wire at once. Servers work on 16 or so and leave the rest in the socket.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// Vectors of one write.
+const MAX_SLICES: usize = 64;
+
+/// Turns of the loop before other tasks get theirs.
+const FAIR_SHARE: usize = 32;
+
+/// A connection to an export on which any number of requests can wait for their replies.
+///
+/// Buffers go in and come back, page-aligned, so that nothing is copied on the way. A request whose future is
+/// dropped is still carried out.
+///
+/// ```no_run
+/// use qio_nbd::buffer::AlignedBuf;
+/// use qio_nbd::client::{AsyncClient, ConnectOptions, Session};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// # let address = "unix:/run/nbd.sock".parse()?;
+/// let client = AsyncClient::new(Session::connect(&address, &ConnectOptions::default())?.go(&"".parse()?)?)?;
+/// let (first, second) = tokio::join!(
+///     client.read(0, AlignedBuf::zeroed(65536)),
+///     client.read(65536, AlignedBuf::zeroed(65536)),
+/// );
+/// # let _ = (first?, second?);
+/// client.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct AsyncClient {
+    commands: mpsc::Sender<Order>,
+    export: Arc<ExportDetails>,
+    task: JoinHandle<Result<(), RequestError>>,
+}
+
+type Answer = Result<Option<AlignedBuf>, RequestError>;
+
+/// A request on its way to the task.
+#[derive(Debug)]
+struct Order {
+    command: Command,
+    flags: CommandFlags,
+    offset: u64,
+    length: u32,
+    buffer: Option<AlignedBuf>,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl AsyncClient {
+    /// Takes a connection over, and moves it into a task of the current tokio runtime.
+    ///
+    /// # Errors
+    /// What switching the channel to non-blocking mode reports.
+    pub fn new(client: Client) -> io::Result<Self> {
+        let (channel, parser, input, export) = client.into_parts();
+        let (sender, receiver) = mpsc::channel(MAX_IN_FLIGHT);
+        let pipeline = Pipeline {
+            channel: AsyncChannel::new(channel)?,
+            parser,
+            input,
+            orders: Some(receiver),
+            slots: HashMap::new(),
+            output: VecDeque::new(),
+            sent: 0,
+            unflushed: false,
+            target: None,
+        };
+        let task = tokio::spawn(pipeline.run());
+        Ok(AsyncClient {
+            commands: sender,
+            export: Arc::new(export),
+            task,
+        })
+    }
+
+    /// What the server told about the export.
+    #[must_use]
+    pub fn export(&self) -> &ExportDetails {
+        &self.export
+    }
+
+    /// The most that one read or write can carry, in bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> u32 {
+        max_payload(&self.export)
+    }
+
+    /// Fills the buffer from `offset` on, and gives it back.
+    ///
+    /// # Errors
+    /// Why not; the buffer is gone then.
+    pub async fn read(&self, offset: u64, buffer: AlignedBuf) -> Result<AlignedBuf, RequestError> {
+        self.transfer(Command::Read, CommandFlags::empty(), offset, buffer)
+            .await
+    }
+
+    /// Stores all of the buffer from `offset` on, and gives it back.
+    ///
+    /// # Errors
+    /// Why not; the buffer is gone then.
+    pub async fn write(
+        &self,
+        offset: u64,
+        buffer: AlignedBuf,
+        durability: Durability,
+    ) -> Result<AlignedBuf, RequestError> {
+        self.transfer(Command::Write, fua(durability), offset, buffer)
+            .await
+    }
+
+    /// Makes every write that was answered durable.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn flush(&self) -> Result<(), RequestError> {
+        self.effect(Command::Flush, CommandFlags::empty(), 0, 0).await
+    }
+
+    /// Tells the server that a range is not needed any more.
+    ///
+    /// # Errors
+    /// Why not; some of it may have been trimmed.
+    pub async fn trim(&self, offset: u64, length: u64, durability: Durability) -> Result<(), RequestError> {
+        self.effect(Command::Trim, fua(durability), offset, length).await
+    }
+
+    /// Makes a range read as zeroes.
+    ///
+    /// # Errors
+    /// Why not; some of it may have been zeroed.
+    pub async fn write_zeroes(
+        &self,
+        offset: u64,
+        length: u64,
+        mode: ZeroMode,
+        durability: Durability,
+    ) -> Result<(), RequestError> {
+        let mut flags = fua(durability);
+        flags.set(CommandFlags::NO_HOLE, mode == ZeroMode::Allocate);
+        self.effect(Command::WriteZeroes, flags, offset, length).await
+    }
+
+    /// Waits for what is in flight, says goodbye and closes.
+    ///
+    /// # Errors
+    /// When the connection was lost before.
+    pub async fn close(self) -> Result<(), RequestError> {
+        let AsyncClient { commands, task, .. } = self;
+        drop(commands);
+        task.await
+            .unwrap_or_else(|error| Err(RequestError::Lost(error.to_string())))
+    }
+
+    async fn transfer(
+        &self,
+        command: Command,
+        flags: CommandFlags,
+        offset: u64,
+        buffer: AlignedBuf,
+    ) -> Result<AlignedBuf, RequestError> {
+        let length = buffer.len();
+        check(
+            &self.export,
+            command,
+            flags,
+            offset,
+            u64::try_from(length).unwrap_or(u64::MAX),
+        )?;
+        let maximum = self.max_payload();
+        let wire_length = u32::try_from(length)
+            .ok()
+            .filter(|length| *length <= maximum)
+            .ok_or(RequestError::TooLong { length, maximum })?;
+        if wire_length == 0 {
+            return Ok(buffer);
+        }
+        let answer = self
+            .order(command, flags, offset, wire_length, Some(buffer))
+            .await?;
+        answer.ok_or_else(|| RequestError::Lost("the server answered a write before it was sent".to_owned()))
+    }
+
+    async fn effect(
+        &self,
+        command: Command,
+        flags: CommandFlags,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), RequestError> {
+        check(&self.export, command, flags, offset, length)?;
+        let (mut offset, mut left) = (offset, length);
+        loop {
+            let step = left.min(MAX_EFFECT);
+            self.order(
+                command,
+                flags,
+                offset,
+                u32::try_from(step).unwrap_or(u32::MAX),
+                None,
+            )
+            .await?;
+            (offset, left) = (offset.saturating_add(step), left.saturating_sub(step));
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn order(
+        &self,
+        command: Command,
+        flags: CommandFlags,
+        offset: u64,
+        length: u32,
+        buffer: Option<AlignedBuf>,
+    ) -> Answer {
+        let gone = || RequestError::Lost("it was lost by an earlier failure".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let order = Order {
+            command,
+            flags,
+            offset,
+            length,
+            buffer,
+            answer,
+        };
+        self.commands.send(order).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn fua(durability: Durability) -> CommandFlags {
+    match durability {
+        Durability::Buffered => CommandFlags::empty(),
+        Durability::Forced => CommandFlags::FUA,
+    }
+}
+
+/// A request that waits for its reply.
+#[derive(Debug)]
+struct Slot {
+    /// A read's buffer; a write's, once it is sent.
+    buffer: Option<AlignedBuf>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A request that waits to be sent.
+#[derive(Debug)]
+struct Frame {
+    cookie: Cookie,
+    header: [u8; RequestHeader::SIZE],
+    payload: Option<AlignedBuf>,
+}
+
+impl Frame {
+    fn parts(&self) -> [&[u8]; 2] {
+        [&self.header, self.payload.as_deref().unwrap_or_default()]
+    }
+
+    fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+}
+
+/// The task: owns the channel, and everything in flight.
+struct Pipeline {
+    channel: AsyncChannel<BoxChannel>,
+    parser: ReplyParser,
+    input: Input,
+    /// `None` once all handles are gone.
+    orders: Option<mpsc::Receiver<Order>>,
+    slots: HashMap<Cookie, Slot>,
+    output: VecDeque<Frame>,
+    /// Bytes of the first frame that are sent.
+    sent: usize,
+    unflushed: bool,
+    /// Where the data that comes next belongs.
+    target: Option<(Cookie, Range<usize>)>,
+}
+
+impl Pipeline {
+    async fn run(mut self) -> Result<(), RequestError> {
+        let result = poll_fn(|cx| self.poll(cx)).await;
+        match &result {
+            Ok(()) => {
+                let goodbye = self.channel.shutdown(Shutdown::Write);
+                // The server need not wait for it.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
+            }
+            Err(error) => {
+                for (_, slot) in self.slots.drain() {
+                    // Whoever is not waiting any more need not know.
+                    let _ = slot.answer.send(Err(error.clone()));
+                }
+            }
+        }
+        result
+    }
+
+    /// Ready when all handles are gone, everything is answered and the goodbye is sent; or at the first failure.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+        for _ in 0..FAIR_SHARE {
+            let mut progress = self.poll_orders(cx);
+            progress |= self.poll_send(cx)?;
+            if self.orders.is_none() && self.slots.is_empty() && self.output.is_empty() && !self.unflushed {
+                return Poll::Ready(Ok(()));
+            }
+            progress |= self.poll_receive(cx)?;
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_orders(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        while let Some(orders) = &mut self.orders
+            && self.slots.len() < MAX_IN_FLIGHT
+        {
+            match orders.poll_recv(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(order)) => self.accept(order),
+                Poll::Ready(None) if self.slots.is_empty() => {
+                    self.orders = None;
+                    let header = request(Command::Disconnect, CommandFlags::empty(), Cookie(0), 0, 0);
+                    self.output.push_back(Frame {
+                        cookie: Cookie(0),
+                        header,
+                        payload: None,
+                    });
+                }
+                // The goodbye comes after the last reply.
+                Poll::Ready(None) => break,
+            }
+            progress = true;
+        }
+        progress
+    }
+
+    fn accept(&mut self, order: Order) {
+        let Order {
+            command,
+            flags,
+            offset,
+            length,
+            buffer,
+            answer,
+        } = order;
+        let asked = if command == Command::Read {
+            Asked::Read { offset, length }
+        } else {
+            Asked::Other
+        };
+        let cookie = self.parser.expect(asked);
+        let (kept, payload) = if command == Command::Read {
+            (buffer, None)
+        } else {
+            (None, buffer)
+        };
+        self.slots.insert(cookie, Slot { buffer: kept, answer });
+        let header = request(command, flags, cookie, offset, length);
+        self.output.push_back(Frame {
+            cookie,
+            header,
+            payload,
+        });
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<bool, RequestError> {
+        let mut progress = false;
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut skip = self.sent;
+            let mut count = 0_usize;
+            let unsent = self.output.iter().flat_map(Frame::parts).filter_map(|part| {
+                let rest = part.get(skip.min(part.len())..).unwrap_or_default();
+                skip = skip.saturating_sub(part.len());
+                (!rest.is_empty()).then_some(rest)
+            });
+            for (slice, part) in slices.iter_mut().zip(unsent) {
+                *slice = IoSlice::new(part);
+                count = count.saturating_add(1);
+            }
+            let Poll::Ready(sent) = self
+                .channel
+                .poll_writev(cx, slices.get(..count).unwrap_or_default())
+            else {
+                return Ok(progress);
+            };
+            match sent? {
+                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                sent => self.sent = self.sent.saturating_add(sent),
+            }
+            while self.output.front().is_some_and(|frame| frame.len() <= self.sent)
+                && let Some(frame) = self.output.pop_front()
+            {
+                self.sent = self.sent.saturating_sub(frame.len());
+                if let (Some(payload), Some(slot)) = (frame.payload, self.slots.get_mut(&frame.cookie)) {
+                    slot.buffer = Some(payload);
+                }
+            }
+            self.unflushed = true;
+            progress = true;
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = self.channel.poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<bool, RequestError> {
+        let mut progress = false;
+        loop {
+            if self.target.is_some() {
+                if !self.poll_data(cx)? {
+                    return Ok(progress);
+                }
+                progress = true;
+                continue;
+            }
+            let (used, event) = self.parser.feed(self.input.filled())?;
+            self.input.consume(used);
+            match event {
+                ReplyEvent::NeedInput if self.input.is_empty() => {
+                    let Poll::Ready(received) = self
+                        .channel
+                        .poll_readv(cx, &mut [IoSliceMut::new(self.input.room())])
+                    else {
+                        return Ok(progress);
+                    };
+                    match received? {
+                        0 => return Err(closed()),
+                        received => self.input.received(received),
+                    }
+                }
+                ReplyEvent::NeedInput => {}
+                ReplyEvent::Data { cookie, range } => self.target = Some((cookie, range)),
+                ReplyEvent::Zeroes { cookie, range } => {
+                    if let Some(buffer) = self.slots.get_mut(&cookie).and_then(|slot| slot.buffer.as_mut()) {
+                        buffer.get_mut(range).unwrap_or_default().fill(0);
+                    }
+                }
+                ReplyEvent::Done { cookie } => self.answer(cookie, Ok(())),
+                ReplyEvent::Failed { cookie, error, text } => {
+                    self.answer(cookie, Err(RequestError::Server { error, text }));
+                }
+            }
+            progress = true;
+        }
+    }
+
+    /// Puts data into the buffer it belongs to. Says whether anything moved.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Result<bool, RequestError> {
+        let Some((cookie, range)) = &mut self.target else {
+            return Ok(false);
+        };
+        let buffer = self.slots.get_mut(cookie).and_then(|slot| slot.buffer.as_mut());
+        let place = buffer.and_then(|buffer| buffer.get_mut(range.clone()));
+        // The parser knows only requests that have a slot, and ranges inside their buffers.
+        let place = place.ok_or_else(|| RequestError::Lost("a read has lost its buffer".to_owned()))?;
+        let moved = if self.input.is_empty() {
+            let wanted = place.len();
+            let mut slices = [IoSliceMut::new(place), IoSliceMut::new(self.input.room())];
+            let Poll::Ready(received) = self.channel.poll_readv(cx, &mut slices) else {
+                return Ok(false);
+            };
+            let received = received?;
+            if received == 0 {
+                return Err(closed());
+            }
+            self.input.received(received.saturating_sub(wanted));
+            received.min(wanted)
+        } else {
+            self.input.take_into(place)
+        };
+        range.start = range.start.saturating_add(moved);
+        let complete = range.start >= range.end;
+        self.parser.data_received(moved);
+        if complete {
+            self.target = None;
+        }
+        Ok(true)
+    }
+
+    fn answer(&mut self, cookie: Cookie, result: Result<(), RequestError>) {
+        if let Some(Slot { buffer, answer }) = self.slots.remove(&cookie) {
+            // Whoever is not waiting any more need not know.
+            let _ = answer.send(result.map(|()| buffer));
+        }
+    }
+}
+
+fn closed() -> RequestError {
+    RequestError::Lost("the server closed the connection".to_owned())
+}
