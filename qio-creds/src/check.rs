@@ -176,6 +176,7 @@ fn own_certificate(
     findings: &mut Findings,
 ) {
     validity(leaf, file, now, findings);
+    critical_extensions(leaf, file, findings);
     if leaf.is_ca() {
         findings.error(
             file,
@@ -218,6 +219,7 @@ pub(crate) fn authority(
     findings: &mut Findings,
 ) {
     validity(ca, file, now, findings);
+    critical_extensions(ca, file, findings);
     if !ca.is_ca() {
         findings.error(file, Defect::NotACa { subject: subject(ca) });
     }
@@ -255,6 +257,28 @@ fn validity(certificate: &X509Certificate<'_>, file: &Path, now: OffsetDateTime,
     }
 }
 
+/// Whoever does not know a critical extension has to refuse the certificate (RFC 5280 section 4.2), and what is not
+/// known here is not known to TLS libraries either.
+fn critical_extensions(certificate: &X509Certificate<'_>, file: &Path, findings: &mut Findings) {
+    for extension in certificate
+        .extensions()
+        .iter()
+        .filter(|extension| extension.critical)
+    {
+        let parsed = extension.parsed_extension();
+        if parsed.unsupported() || parsed.error().is_some() {
+            let oid = extension.oid.to_id_string();
+            findings.error(
+                file,
+                Defect::CriticalExtension {
+                    subject: subject(certificate),
+                    oid,
+                },
+            );
+        }
+    }
+}
+
 fn subject(certificate: &X509Certificate<'_>) -> String {
     printable(&distinguished_name::spell(certificate.subject()))
 }
@@ -275,25 +299,25 @@ impl IssuerPath<'_> {
     fn walk(&self, findings: &mut Findings) -> Option<usize> {
         let mut unused: Vec<&X509Certificate<'_>> = self.chain.iter().skip(1).collect();
         let mut current = self.chain.first()?;
+        let mut intermediates = 0;
         for _ in 0..MAX_CHAIN {
-            if let Some(same) = self
-                .anchors
-                .iter()
-                .position(|anchor| anchor.as_raw() == current.as_raw())
-            {
-                return Some(same);
+            let same = |anchor: &X509Certificate<'_>| anchor.as_raw() == current.as_raw();
+            if let Some(index) = self.anchors.iter().position(same) {
+                return Some(index);
             }
-            if let Some(anchor) = self.anchors.iter().position(|anchor| issued(anchor, current)) {
-                return Some(anchor);
+            let mut anchors = self.anchors.iter().enumerate();
+            if let Some((index, anchor)) = anchors.find(|(_, anchor)| issued(anchor, current)) {
+                path_length(anchor, self.ca_file, intermediates, findings);
+                return Some(index);
             }
-            let Some(next) = unused
-                .iter()
-                .position(|intermediate| issued(intermediate, current))
-            else {
+            let Some(next) = unused.iter().position(|candidate| issued(candidate, current)) else {
                 break;
             };
             current = unused.swap_remove(next);
             authority(current, self.certificate_file, self.now, true, findings);
+            path_length(current, self.certificate_file, intermediates, findings);
+            // Those that changed their key under their own name do not count (RFC 5280 section 4.2.1.9).
+            intermediates += u32::from(!names(current, current));
         }
 
         let (subject, issuer) = (
@@ -317,6 +341,23 @@ impl IssuerPath<'_> {
         };
         findings.error(self.certificate_file, what);
         None
+    }
+}
+
+/// The authority may stand above so many intermediates.
+fn path_length(ca: &X509Certificate<'_>, file: &Path, intermediates: u32, findings: &mut Findings) {
+    if let Ok(Some(constraints)) = ca.basic_constraints()
+        && let Some(limit) = constraints.value.path_len_constraint
+        && intermediates > limit
+    {
+        findings.error(
+            file,
+            Defect::PathTooLong {
+                subject: subject(ca),
+                limit,
+                intermediates,
+            },
+        );
     }
 }
 

@@ -216,6 +216,26 @@ pub enum Defect {
         /// The purpose it would need, by its name in RFC 5280.
         lacks: &'static str,
     },
+    /// A critical extension that nobody here can heed.
+    #[error("certificate '{subject}' has a critical extension ({oid}) that is not known or cannot be read")]
+    CriticalExtension {
+        /// The certificate's subject.
+        subject: String,
+        /// The extension's object identifier.
+        oid: String,
+    },
+    /// More intermediate authorities than an authority above them allows.
+    #[error(
+        "certificate '{subject}' allows {limit} intermediate authorities below it, and there are {intermediates}"
+    )]
+    PathTooLong {
+        /// The subject of the authority that sets the limit.
+        subject: String,
+        /// How many it allows.
+        limit: u32,
+        /// How many there are.
+        intermediates: u32,
+    },
     /// No certificate of `ca-cert.pem` issued this one.
     #[error("certificate '{subject}' was issued by '{issuer}', which is not in {}", .ca_file.display())]
     UnknownIssuer {
@@ -273,6 +293,10 @@ impl Defect {
             Self::Expired { .. } => "issue the certificate anew".to_owned(),
             Self::NotACa { .. } => {
                 "use the certificate of the authority, with critical basic constraints CA:TRUE".to_owned()
+            }
+            Self::CriticalExtension { .. } => "issue the certificate anew without it".to_owned(),
+            Self::PathTooLong { .. } => {
+                "issue the certificate from an authority that is allowed to, or raise pathlen".to_owned()
             }
             Self::LeafIsCa { .. } => "issue a certificate of its own with `qio pki`".to_owned(),
             Self::KeyUsage { lacks, .. } | Self::ExtendedKeyUsage { lacks, .. } => {

@@ -32,7 +32,7 @@ pub enum KeyPermissions {
 
 /// Every certificate of a file, in order.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Defect> {
-    let text = read(open(path)?, MAX_FILE)?;
+    let text = with_usual_label(read(open(path)?, MAX_FILE)?);
     let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|e| bad_pem(&e))?;
@@ -129,10 +129,33 @@ fn read(file: File, limit: u64) -> Result<Vec<u8>, Defect> {
     Ok(text)
 }
 
+/// GnuTLS also takes, and used to write, `X509 CERTIFICATE` for a certificate.
+fn with_usual_label(text: Vec<u8>) -> Vec<u8> {
+    const OLD: &[u8] = b" X509 CERTIFICATE-----";
+    if !contains(&text, OLD) {
+        return text;
+    }
+    let mut usual = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let at = line.windows(OLD.len()).position(|window| window == OLD);
+        match at.and_then(|at| line.split_at_checked(at)) {
+            Some((dashes, _)) if line.starts_with(b"-----") => {
+                usual.extend_from_slice(dashes);
+                usual.extend_from_slice(b" CERTIFICATE-----\n");
+            }
+            _ => usual.extend_from_slice(line),
+        }
+    }
+    usual
+}
+
+fn contains(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}
+
 /// PKCS#8's label for encrypted keys, or the header of OpenSSL's older form.
 fn is_encrypted(text: &[u8]) -> bool {
-    let has = |needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
-    has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"\nProc-Type: 4,ENCRYPTED")
+    contains(text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(text, b"\nProc-Type: 4,ENCRYPTED")
 }
 
 fn bad_pem(error: &pem::Error) -> Defect {

@@ -115,6 +115,49 @@ fn an_intermediate_must_be_an_authority() {
 }
 
 #[test]
+fn an_authority_limits_how_many_stand_below_it() {
+    let (mut root, one, two, leaf) = (
+        Maker::ca("root"),
+        Maker::ca("one"),
+        Maker::ca("two"),
+        Maker::new("leaf"),
+    );
+    let chain = |root: &Maker| vec![leaf.signed_by(&two), two.signed_by(&one), one.signed_by(root)];
+    for (limit, sound) in [(0, false), (1, false), (2, true)] {
+        root.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(limit));
+        let result = server(vec![root.self_signed()], chain(&root), leaf.key());
+        if sound {
+            result.unwrap();
+        } else {
+            let what = only_defect(result);
+            assert!(
+                matches!(what, Defect::PathTooLong { intermediates: 2, .. }),
+                "{limit}: {what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_critical_extension_is_refused() {
+    let (root, mut leaf) = (Maker::ca("root"), Maker::new("leaf"));
+    let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0x05, 0x00]);
+    leaf.params.custom_extensions = vec![extension.clone()];
+    server(vec![root.self_signed()], vec![leaf.signed_by(&root)], leaf.key()).unwrap();
+    extension.set_criticality(true);
+    leaf.params.custom_extensions = vec![extension];
+    let what = only_defect(server(
+        vec![root.self_signed()],
+        vec![leaf.signed_by(&root)],
+        leaf.key(),
+    ));
+    assert!(
+        matches!(&what, Defect::CriticalExtension { oid, .. } if oid == "1.2.3.4"),
+        "{what}"
+    );
+}
+
+#[test]
 fn cred_11_a_circle_of_intermediates_ends() {
     let (a, b, leaf) = (Maker::ca("a"), Maker::ca("b"), Maker::new("leaf"));
     let chain = vec![

@@ -207,6 +207,22 @@ fn a_snapshot_never_prints_its_key() {
 }
 
 #[test]
+fn forms_of_pem_that_gnutls_takes_are_taken() {
+    for (from, to) in [
+        ("CERTIFICATE-----", "X509 CERTIFICATE-----"),
+        ("\n", "\r\n"),
+        ("-----BEGIN", "text\n\n-----BEGIN"),
+    ] {
+        let pki = Pki::server();
+        for name in ["ca-cert.pem", "server-cert.pem"] {
+            let text = std::fs::read_to_string(pki.file(name)).unwrap();
+            pki.write(name, text.replace(from, to));
+        }
+        assert!(pki.load(Endpoint::Server).is_ok(), "{to:?}");
+    }
+}
+
+#[test]
 fn an_encrypted_key_is_recognised() {
     let pki = Pki::server();
     pki.write(
