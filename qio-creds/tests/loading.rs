@@ -484,6 +484,37 @@ fn the_wrong_endpoint_is_refused_with_the_id_and_both_sides() {
 }
 
 #[test]
+fn one_object_serves_many_threads_while_it_is_reloaded() {
+    let pki = Pki::server();
+    let creds = pki.load(Endpoint::Server).unwrap();
+    let first = creds.snapshot().generation();
+    let (creds, pki) = (&creds, &pki);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let server_creds = creds.for_server().unwrap();
+            scope.spawn(move || {
+                let mut last = 0;
+                while last < first + 10 {
+                    let snapshot = server_creds.snapshot();
+                    assert!(
+                        snapshot.generation() >= last,
+                        "a thread never goes back to an older snapshot"
+                    );
+                    assert_eq!(snapshot.identities().len(), 1);
+                    last = snapshot.generation();
+                }
+            });
+        }
+        scope.spawn(move || {
+            while creds.snapshot().generation() < first + 10 {
+                pki.put(Purpose::Server, &pki.authority.issue(&server()).unwrap());
+                creds.reload().unwrap();
+            }
+        });
+    });
+}
+
+#[test]
 fn the_registry_hands_out_handles_to_one_object() {
     let pki = Pki::server();
     let objects = qio_opts::ObjectRegistry::new();
