@@ -3,6 +3,8 @@
 //! The peers are Debian's. A program that is not there is a failed test which names the package; `./x test` installs
 //! them all. Nothing here waits for a fixed time: a peer is ready when it takes a connection or has said so.
 
+pub mod site;
+
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 /// How long a peer may take for anything before the test fails. Generous: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(5);
