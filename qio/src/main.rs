@@ -1,6 +1,8 @@
 //! The `qio` command.
 
 mod log;
+mod nbd;
+mod objects;
 mod pki;
 mod up;
 
@@ -22,6 +24,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Nbd(nbd::NbdCommand),
     Pki(pki::PkiCommand),
     Up(up::UpCommand),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Nbd(command) => runtime()?.block_on(nbd::run(command)),
         Command::Pki(command) => pki::run(command).map(|()| ExitCode::SUCCESS),
         Command::Up(command) => runtime()?.block_on(up::run(command)),
     }
