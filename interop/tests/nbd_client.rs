@@ -44,7 +44,8 @@ fn everything(server: Server) -> anyhow::Result<()> {
             "{server:?} {route:?}: {info}"
         );
         let list = succeed(qio()?.args(["nbd", "list", &uri]))?;
-        anyhow::ensure!(list.contains(EXPORT), "{server:?} {route:?}: {list}");
+        // nbdkit does not tell the names that it answers to.
+        anyhow::ensure!(list.contains("1073741824"), "{server:?} {route:?}: {list}");
 
         let copy = site.path("copy.img");
         succeed(qio()?.args(["nbd", "copy", &uri]).arg(&copy))?;

@@ -6,11 +6,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::channel::{Channel, ChannelInfo, Shutdown};
 use crate::readiness::{Direction, Interest, Wait};
-use crate::sys::{Registration, register};
+use crate::sys::{DuplicatedFd, register_with_tokio};
 
 /// A [`Channel`] driven by tokio: `AsyncRead + AsyncWrite`, vectored both ways.
 ///
@@ -42,14 +43,14 @@ pub struct AsyncChannel<C> {
 /// The registration that one direction of use waits on.
 #[derive(Debug, Default)]
 struct Registered {
-    current: Option<(RawFd, Registration)>,
+    current: Option<(RawFd, AsyncFd<DuplicatedFd>)>,
 }
 
 impl Registered {
-    fn get(&mut self, fd: std::os::fd::BorrowedFd<'_>) -> io::Result<&Registration> {
+    fn get(&mut self, fd: std::os::fd::BorrowedFd<'_>) -> io::Result<&AsyncFd<DuplicatedFd>> {
         let number = fd.as_raw_fd();
         if self.current.as_ref().is_none_or(|(known, _)| *known != number) {
-            self.current = Some((number, register(fd)?));
+            self.current = Some((number, register_with_tokio(fd)?));
         }
         match &self.current {
             Some((_, registration)) => Ok(registration),

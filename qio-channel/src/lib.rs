@@ -38,6 +38,7 @@ mod ext;
 mod fd;
 mod null;
 mod readiness;
+#[cfg(feature = "tokio")]
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -52,4 +53,6 @@ pub use ext::{ChannelExt, ReadAll};
 pub use fd::FdChannel;
 pub use null::NullChannel;
 pub use readiness::{Direction, Interest, Readiness, Wait};
+#[cfg(feature = "tokio")]
+pub use sys::{DuplicatedFd, register_with_tokio};
 pub use wait::wait;

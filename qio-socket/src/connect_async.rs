@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use qio_channel::register_with_tokio;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::time::{sleep, timeout_at};
@@ -16,7 +17,6 @@ use crate::connect::{
 };
 use crate::error::SocketError;
 use crate::resolve::{Lookup, Purpose, ask_system, begin, finish};
-use crate::sys::register;
 
 /// The longest pause between two knocks at a unix listener whose queue is full.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
@@ -85,7 +85,7 @@ async fn before<F: IntoFuture>(deadline: Option<Instant>, future: F) -> Option<F
 async fn connect_tcp(target: SocketAddr, inet: &InetAddress) -> io::Result<SocketChannel> {
     let fd = start_tcp(target, inet.mptcp)?;
     if !is_connected(fd.as_fd())? {
-        let registration = register(fd.as_fd())?;
+        let registration = register_with_tokio(fd.as_fd())?;
         loop {
             let mut guard = registration.writable().await?;
             if is_connected(fd.as_fd())? {

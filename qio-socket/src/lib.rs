@@ -43,8 +43,6 @@ mod listener;
 mod listener_async;
 mod names;
 mod resolve;
-#[cfg(feature = "tokio")]
-mod sys;
 mod unix_path;
 
 pub use address::{FdAddress, InetAddress, SocketAddress, UnixAddress, VsockAddress};

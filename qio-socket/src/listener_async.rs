@@ -3,17 +3,19 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use qio_channel::{DuplicatedFd, register_with_tokio};
+use tokio::io::unix::AsyncFd;
+
 use crate::address::SocketAddress;
 use crate::channel::SocketChannel;
 use crate::error::SocketError;
 use crate::listener::Listener;
-use crate::sys::{Registration, register};
 
 /// A [`Listener`] driven by tokio, made by [`Listener::into_async`].
 #[derive(Debug)]
 pub struct AsyncListener {
     // Before the listener, so that the sockets are deregistered before they are closed.
-    registrations: Vec<Registration>,
+    registrations: Vec<AsyncFd<DuplicatedFd>>,
     listener: Listener,
 }
 
@@ -25,7 +27,7 @@ impl Listener {
     pub fn into_async(self) -> Result<AsyncListener, SocketError> {
         let registrations = self
             .sockets()
-            .map(register)
+            .map(register_with_tokio)
             .collect::<Result<_, _>>()
             .map_err(SocketError::system("registering a listening socket with tokio"))?;
         Ok(AsyncListener {
