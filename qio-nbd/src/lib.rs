@@ -10,6 +10,7 @@
 )]
 
 pub mod buffer;
+mod cause;
 pub mod client;
 pub mod export;
 pub mod facts;

@@ -20,7 +20,8 @@ pub use client::{
     NegotiationError, OptionRefusal,
 };
 pub use server::{
-    CloseReason, ListQuery, LookupQuery, Negotiated, ServerEvent, ServerNegotiation, ServerUpgrade, TlsPolicy,
+    CloseReason, ListQuery, LookupQuery, Negotiated, ServerEvent, ServerNegotiation, ServerUpgrade,
+    TlsPolicy, TurnedAway,
 };
 
 #[cfg(test)]

@@ -35,13 +35,14 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
 use crate::buffer::BufferPool;
+use crate::cause::from_cause;
 use crate::export::Export;
 use crate::facts::ExportInfo;
 use crate::limits;
 use crate::name::ExportName;
 use crate::negotiation::{CloseReason, TlsPolicy};
 use crate::transmission::RequestStreamError;
-use crate::wire::TransmissionFlags;
+use crate::wire::{OptionCode, TransmissionFlags};
 
 /// Bytes of buffers kept for the next requests, by a whole server.
 const POOLED_BYTES: usize = 32 << 20;
@@ -268,32 +269,46 @@ impl fmt::Display for ConnectionEnd {
 pub enum ConnectionError {
     /// The negotiation failed.
     #[error("negotiation failed: {0}")]
-    Negotiation(#[from] CloseReason),
+    Negotiation(CloseReason),
+    /// What the client asked for was refused, and it left.
+    #[error("the client was refused {option:?}, and left: {why}")]
+    TurnedAway {
+        /// The option that was refused.
+        option: OptionCode,
+        /// Why.
+        why: String,
+    },
     /// The TLS handshake failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// The client took too long to choose an export.
     #[error("the client did not finish negotiating within {0:?}")]
     HandshakeTimeout(Duration),
     /// The stream of requests cannot be followed.
-    #[error("{0}")]
+    #[error(transparent)]
     Requests(#[from] RequestStreamError),
     /// The connection broke.
     #[error("the connection broke: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The export panicked. The client cannot be told which request will never be answered.
     #[error("the export failed to serve a request: {0}")]
-    Export(#[from] JoinError),
+    Export(JoinError),
     /// What was in flight did not get out in time after the server was stopped.
     #[error("the client did not take its last replies within {0:?} of the server being stopped")]
     CloseTimeout(Duration),
 }
 
+from_cause!(
+    ConnectionError::Negotiation(CloseReason),
+    ConnectionError::Io(io::Error),
+    ConnectionError::Export(JoinError)
+);
+
 /// Why a server ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Accepting failed for good.
-    #[error("{0}")]
+    #[error(transparent)]
     Accept(#[from] SocketError),
 }
 
@@ -386,7 +401,8 @@ impl Server {
             unauthenticated,
         } = accepted;
         let info = channel.info();
-        let span = tracing::info_span!("nbd", peer = info.peer.as_deref().unwrap_or(info.kind));
+        // Of the highest level, so that the line of a refusal names the peer whatever is logged besides.
+        let span = tracing::error_span!("nbd", peer = info.peer.as_deref().unwrap_or(info.kind));
         async {
             let (progress, result) = self.converse(channel, Some(unauthenticated)).await;
             match result {

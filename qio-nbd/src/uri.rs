@@ -11,6 +11,7 @@ use fluent_uri::component::{Authority, Host};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use qio_socket::{SocketAddress, UnixAddress, VsockAddress};
 
+use crate::cause::from_cause;
 use crate::name::{ExportName, InvalidName};
 use crate::negotiation::ClientTls;
 use crate::wire::DEFAULT_PORT;
@@ -74,7 +75,7 @@ pub enum UriError {
     Port(String),
     /// The part after the host.
     #[error("the export name in the URI is not possible: {0}")]
-    Export(#[from] InvalidName),
+    Export(InvalidName),
     /// The part after `#`.
     #[error("an NBD URI has no '#fragment'; write %23 for a '#' in an export name")]
     Fragment,
@@ -95,6 +96,8 @@ pub enum UriError {
         what: &'static str,
     },
 }
+
+from_cause!(UriError::Export(InvalidName));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {

@@ -1,5 +1,14 @@
 //! Peers that mean no good, or do no good, against the running server. Named after the rows of hostile.md.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and chooses its own sizes"
+)]
+
 mod support;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use qio_socket::SocketError;
 use qio_tls::TlsError;
 
+use crate::cause::from_cause;
 use crate::negotiation::{NegotiationError, OptionRefusal};
 use crate::transmission::ReplyError;
 use crate::wire::ErrorNumber;
@@ -15,10 +16,10 @@ use crate::wire::ErrorNumber;
 #[non_exhaustive]
 pub enum ClientError {
     /// No connection.
-    #[error("{0}")]
+    #[error(transparent)]
     Connect(#[from] SocketError),
     /// The TLS handshake failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// TLS credentials that verify the server, and nothing to verify.
     #[error(
@@ -26,7 +27,7 @@ pub enum ClientError {
     )]
     NoName,
     /// The negotiation failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Negotiation(#[from] NegotiationError),
     /// The server would not.
     #[error("{0}")]
@@ -41,11 +42,13 @@ pub enum ClientError {
     Closed,
     /// The connection broke.
     #[error("the connection broke during negotiation: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The session had ended before.
     #[error("this session has ended")]
     Ended,
 }
+
+from_cause!(ClientError::Io(io::Error));
 
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -57,22 +57,22 @@ impl OpenOptions {
             .read(true)
             .write(!self.read_only)
             .open(path);
-        let file = result.map_err(|source| OpenError::Open {
+        let file = result.map_err(|error| OpenError::Open {
             path: path.to_owned(),
             how: if self.read_only {
                 "reading"
             } else {
                 "reading and writing (-r serves it read-only)"
             },
-            source,
+            error,
         })?;
         self.adopt(file, path)
     }
 
     fn adopt(&self, mut file: File, path: &Path) -> Result<FileExport, OpenError> {
-        let failed = |source| OpenError::Size {
+        let failed = |error| OpenError::Size {
             path: path.to_owned(),
-            source,
+            error,
         };
         let kind = file.metadata().map_err(failed)?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
@@ -106,22 +106,22 @@ impl OpenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The system said no.
-    #[error("cannot open '{path}' for {how}: {source}", path = path.display())]
+    #[error("cannot open '{path}' for {how}: {error}", path = path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// For what.
         how: &'static str,
         /// The system's reason.
-        source: io::Error,
+        error: io::Error,
     },
     /// The size could not be found out.
-    #[error("cannot find the size of '{path}': {source}", path = path.display())]
+    #[error("cannot find the size of '{path}': {error}", path = path.display())]
     Size {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        error: io::Error,
     },
     /// A directory, a pipe, a character device...
     #[error("'{}' is neither a file nor a block device, so it cannot be served as a disk", .0.display())]

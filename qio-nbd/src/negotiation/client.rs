@@ -1,5 +1,6 @@
 //! The client's end.
 
+use crate::cause::from_cause;
 use crate::facts::{BlockSizes, InvalidBlockSizes, ReplyMode};
 use crate::limits::{
     MAX_INFO_REPLIES, MAX_LISTED, MAX_LISTED_BYTES, MAX_OPTION_DRAIN, MAX_OPTION_REPLY, MAX_STRING,
@@ -142,7 +143,7 @@ pub enum NegotiationError {
     ClearTextBehindStartTls,
     /// The stream is out of step.
     #[error("the server broke the protocol: {0}")]
-    BadMagic(#[from] BadMagic),
+    BadMagic(BadMagic),
     /// An answer to something else.
     #[error("the server answered option {got:?} where {expected:?} was asked")]
     WrongOption {
@@ -177,7 +178,7 @@ pub enum NegotiationError {
     Size(u64),
     /// Numbers that cannot be divided by.
     #[error("the server's block sizes are unusable: {0}")]
-    BlockSizes(#[from] InvalidBlockSizes),
+    BlockSizes(InvalidBlockSizes),
     /// A server that knows only one option.
     #[error("the server is too old for {0:?}: it can only be told an export's name")]
     TooOld(OptionCode),
@@ -185,6 +186,11 @@ pub enum NegotiationError {
     #[error("the negotiation had already ended")]
     Ended,
 }
+
+from_cause!(
+    NegotiationError::BadMagic(BadMagic),
+    NegotiationError::BlockSizes(InvalidBlockSizes)
+);
 
 fn said(refusal: &Option<OptionRefusal>) -> String {
     match refusal {

@@ -1,5 +1,6 @@
 //! The server's end.
 
+use crate::cause::from_cause;
 use crate::facts::{ExportInfo, ReplyMode};
 use crate::limits::{MAX_EXPORT_NAME_OPTION, MAX_OPTION_BUFFER, MAX_OPTION_DRAIN, MAX_STRING};
 use crate::name::{ExportName, InvalidName};
@@ -96,6 +97,7 @@ impl ServerUpgrade {
             client_flags: self.client_flags,
             options_left: self.options_left,
             replies: ReplyMode::Simple,
+            turned_away: None,
         }
     }
 }
@@ -127,7 +129,7 @@ pub enum CloseReason {
     UnknownExport(ExportName),
     /// As above, with a name that cannot exist.
     #[error("the client asked for an export with an impossible name: {0}")]
-    InvalidName(#[from] InvalidName),
+    InvalidName(InvalidName),
     /// More than the option budget.
     #[error("the client sent too many options without choosing an export")]
     TooManyOptions,
@@ -136,7 +138,7 @@ pub enum CloseReason {
     OptionTooLong(u32),
     /// The stream is not NBD.
     #[error("the client does not speak NBD: {0}")]
-    BadMagic(#[from] BadMagic),
+    BadMagic(BadMagic),
     /// A flag that would change the protocol in a way we do not know.
     #[error("the client sent handshake flags {0:#x}, some of which are unknown")]
     UnknownClientFlags(u32),
@@ -150,6 +152,11 @@ pub enum CloseReason {
     #[error("the negotiation had already ended")]
     Ended,
 }
+
+from_cause!(
+    CloseReason::BadMagic(BadMagic),
+    CloseReason::InvalidName(InvalidName)
+);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -186,6 +193,16 @@ pub struct ServerNegotiation {
     client_flags: ClientFlags,
     options_left: u32,
     replies: ReplyMode,
+    turned_away: Option<TurnedAway>,
+}
+
+/// A refusal that a client may leave over: of TLS, of the lack of it, or of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// What was refused.
+    pub option: OptionCode,
+    /// Why.
+    pub why: String,
 }
 
 impl ServerNegotiation {
@@ -207,6 +224,7 @@ impl ServerNegotiation {
             client_flags: ClientFlags::empty(),
             options_left: max_options,
             replies: ReplyMode::Simple,
+            turned_away: None,
         }
     }
 
@@ -220,6 +238,12 @@ impl ServerNegotiation {
     #[must_use]
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
+    }
+
+    /// The last refusal that the client may leave over, for the log.
+    #[must_use]
+    pub fn turned_away(&self) -> Option<&TurnedAway> {
+        self.turned_away.as_ref()
     }
 
     /// Eats input up to the end of at most one option. Gives how many bytes were used, and what to do next.
@@ -540,6 +564,13 @@ impl ServerNegotiation {
     }
 
     fn refuse(&mut self, option: OptionCode, kind: OptionReplyType, why: &str) {
+        // Clients ask for what they can do without as well; those refusals explain nothing.
+        if let OptionReplyType::TlsRequired | OptionReplyType::Policy | OptionReplyType::Unknown = kind {
+            self.turned_away = Some(TurnedAway {
+                option,
+                why: why.to_owned(),
+            });
+        }
         self.reply(option, kind, &[text::truncate(why, MAX_STRING).as_bytes()]);
     }
 

@@ -156,7 +156,10 @@ impl Connection {
         self.output.clear();
         self.unflushed = false;
         self.receiving = Receiving::Ended;
-        self.end = Some(Err(error));
+        // A client that said goodbye need not listen any more.
+        if !matches!(self.end, Some(Ok(ConnectionEnd::Disconnected))) {
+            self.end = Some(Err(error));
+        }
     }
 
     /// Ready when nothing is left to do.

@@ -1,6 +1,6 @@
 //! Drives a negotiation over a channel, up to the transmission phase.
 
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 
 use qio_channel::{AsyncChannel, BoxChannel};
@@ -8,7 +8,9 @@ use qio_tls::TlsHandshake;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use crate::negotiation::{CloseReason, Negotiated, ServerEvent, ServerNegotiation, ServerUpgrade};
+use crate::negotiation::{
+    CloseReason, Negotiated, ServerEvent, ServerNegotiation, ServerUpgrade, TurnedAway,
+};
 use crate::transmission::ExportFacts;
 
 use super::connection::Connection;
@@ -61,16 +63,17 @@ async fn converse(
             }
             other => other,
         };
-        let output = negotiation.take_output();
-        if !output.is_empty() {
-            channel.write_all(&output).await?;
-            channel.flush().await?;
+        let sent = send(&mut channel, &negotiation.take_output()).await;
+        match &event {
+            // Many clients do not wait for the answer to their goodbye.
+            ServerEvent::Close(CloseReason::Aborted) => {}
+            _ => sent?,
         }
         match event {
             ServerEvent::NeedInput => {
                 let received = channel.readv(&mut [IoSliceMut::new(input.room())]).await?;
                 if received == 0 {
-                    return Ok(Outcome::Ended(ConnectionEnd::Vanished));
+                    return left(&negotiation, ConnectionEnd::Vanished);
                 }
                 input.received(received);
             }
@@ -82,13 +85,32 @@ async fn converse(
                 // The last words are out; whether the goodbye gets through is the client's business.
                 let _ = channel.shutdown(qio_channel::Shutdown::Write).await;
                 return match reason {
-                    CloseReason::Aborted => Ok(Outcome::Ended(ConnectionEnd::Aborted)),
+                    CloseReason::Aborted => left(&negotiation, ConnectionEnd::Aborted),
                     reason => Err(reason.into()),
                 };
             }
             ServerEvent::Continue | ServerEvent::List(_) | ServerEvent::Lookup(_) => {}
         }
     }
+}
+
+/// The end of a client that left: over a refusal, if there was one.
+fn left(negotiation: &ServerNegotiation, end: ConnectionEnd) -> Result<Outcome, ConnectionError> {
+    match negotiation.turned_away() {
+        Some(TurnedAway { option, why }) => Err(ConnectionError::TurnedAway {
+            option: *option,
+            why: why.clone(),
+        }),
+        None => Ok(Outcome::Ended(end)),
+    }
+}
+
+async fn send(channel: &mut AsyncChannel<BoxChannel>, output: &[u8]) -> io::Result<()> {
+    if output.is_empty() {
+        return Ok(());
+    }
+    channel.write_all(output).await?;
+    channel.flush().await
 }
 
 /// Does the TLS handshake. What was received in clear text stays behind, in a value that is dropped here.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::cause::from_cause;
 use crate::facts::ReplyMode;
 use crate::limits::MAX_PAYLOAD;
 use crate::text;
@@ -69,7 +70,7 @@ pub enum ReplyEvent {
 pub enum ReplyError {
     /// Out of step.
     #[error("the server broke the protocol: {0}")]
-    BadMagic(#[from] BadMagic),
+    BadMagic(BadMagic),
     /// A structured reply that was never agreed on, or a simple reply to a read where it was.
     #[error("the server broke the protocol: it sent {0}")]
     WrongForm(&'static str),
@@ -104,6 +105,8 @@ pub enum ReplyError {
     #[error("the server ended a read without having sent all of it")]
     Incomplete,
 }
+
+from_cause!(ReplyError::BadMagic(BadMagic));
 
 /// Longest payload of a chunk that does not carry data.
 const MAX_OTHER_CHUNK: u32 = 64 << 10;

@@ -1,5 +1,6 @@
 //! Requests, as a server takes them off the stream.
 
+use crate::cause::from_cause;
 use crate::facts::ReplyMode;
 use crate::limits::MAX_PAYLOAD;
 use crate::wire::{BadMagic, Command, CommandFlags, Cookie, ErrorNumber, RequestHeader, TransmissionFlags};
@@ -104,7 +105,7 @@ pub enum RequestEvent {
 pub enum RequestStreamError {
     /// Out of step.
     #[error("the client broke the protocol: {0}")]
-    BadMagic(#[from] BadMagic),
+    BadMagic(BadMagic),
     /// The payload is not worth reading past. Answer `error` before closing, if possible.
     #[error("the client announced a write of {length} bytes, above the limit of {MAX_PAYLOAD}")]
     WriteTooLong {
@@ -114,6 +115,8 @@ pub enum RequestStreamError {
         length: u32,
     },
 }
+
+from_cause!(RequestStreamError::BadMagic(BadMagic));
 
 #[derive(Debug, Clone, Copy)]
 enum State {
