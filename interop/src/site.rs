@@ -136,14 +136,18 @@ impl Site {
     }
 }
 
-/// The SHA-256 of a file, by coreutils.
+/// The SHA-256 of a file, by OpenSSL: several times faster than coreutils' where the processor has instructions for it.
 ///
 /// # Errors
 ///
 /// If it cannot be read.
 pub fn sha256(path: &Path) -> anyhow::Result<String> {
-    let output = succeed(Command::new("sha256sum").arg(path))?;
-    Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
+    let output = succeed(Command::new("openssl").args(["dgst", "-sha256", "-r"]).arg(path))?;
+    let hash = output
+        .split_whitespace()
+        .next()
+        .context("openssl dgst printed nothing")?;
+    Ok(hash.to_owned())
 }
 
 /// How a client reaches a server.
@@ -239,7 +243,7 @@ impl NbdServer {
     /// If it does not start listening.
     pub fn nbdkit(site: &Site, route: Route, image: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new("nbdkit");
-        command.args(["-f", "-v", "-e", EXPORT]);
+        command.args(["-f", "-e", EXPORT]);
         let listening = place(site, route)?;
         match &listening {
             Listening::Unix(path) => command.arg("-U").arg(path),

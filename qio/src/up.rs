@@ -95,6 +95,9 @@ pub(crate) async fn run(command: UpCommand) -> anyhow::Result<ExitCode> {
 
 fn instructions(state: &Path, pki: &Path, port: &str) -> String {
     let (state, pki) = (state.display(), pki.display());
+    // As it can be pasted, wherever this program stands.
+    let qio = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("qio"));
+    let qio = qio.display();
     let uri = format!("nbds://localhost:{port}/{EXPORT}?tls-certificates={pki}");
     format!(
         "\
@@ -106,9 +109,9 @@ The certificates are in {pki}. Try, in another terminal:
 
   nbdcopy '{uri}' copy1.img
 
-  qio nbd copy '{uri}' copy2.img
+  {qio} nbd copy '{uri}' copy2.img
 
-  qio nbd info '{uri}'
+  {qio} nbd info '{uri}'
 
 The copies are ext4 filesystems: debugfs -R 'cat /README.txt' copy1.img
 Ctrl-C ends this.
