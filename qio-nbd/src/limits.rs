@@ -22,6 +22,8 @@ pub const MAX_PAYLOAD: u32 = 32 << 20;
 pub const MAX_IN_FLIGHT: usize = 16;
 /// Bytes of payload that one connection's requests and unsent replies may hold.
 pub const MAX_IN_FLIGHT_BYTES: usize = 64 << 20;
+/// Bytes that all connections of a server may hold together, beyond one request each.
+pub const MAX_SERVER_BYTES: usize = 1 << 30;
 /// Connections of one server.
 pub const MAX_CONNECTIONS: usize = 100;
 /// Connections of one server that have not finished negotiating.

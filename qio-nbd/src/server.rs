@@ -16,6 +16,7 @@
 //! # Ok(()) }
 //! ```
 
+mod budget;
 mod connection;
 mod handshake;
 mod output;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use qio_channel::BoxChannel;
@@ -80,6 +82,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Bytes that these hold. One request is always served, however large.
     pub max_in_flight_bytes: usize,
+    /// Bytes that those of all connections together hold. Beyond it each connection is served one request at a
+    /// time.
+    pub max_server_bytes: usize,
     /// From accepting to the choice of an export, TLS included; `None` for no limit.
     pub handshake_timeout: Option<Duration>,
 }
@@ -91,6 +96,7 @@ impl Default for Limits {
             max_unauthenticated: limits::MAX_UNAUTHENTICATED,
             max_in_flight: limits::MAX_IN_FLIGHT,
             max_in_flight_bytes: limits::MAX_IN_FLIGHT_BYTES,
+            max_server_bytes: limits::MAX_SERVER_BYTES,
             handshake_timeout: Some(limits::HANDSHAKE_TIMEOUT),
         }
     }
@@ -168,6 +174,7 @@ impl ServerBuilder {
                 limits: self.limits,
                 lifetime: self.lifetime,
                 pool: BufferPool::new(POOLED_BYTES),
+                held: Arc::default(),
                 stop: watch::Sender::new(false),
             }),
         }
@@ -190,6 +197,8 @@ struct Shared {
     limits: Limits,
     lifetime: Lifetime,
     pool: BufferPool,
+    /// Bytes of payload that all connections hold.
+    held: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
 }
 

@@ -17,6 +17,7 @@ use crate::transmission::{
 };
 use crate::wire::{Cookie, ErrorNumber};
 
+use super::budget::Budget;
 use super::output::{MAX_SLICES, Output};
 use super::{ConnectionEnd, ConnectionError, Shared};
 use crate::input::Input;
@@ -72,15 +73,14 @@ pub(super) struct Connection {
     export: Arc<dyn Export>,
     replies: ReplyMode,
     max_in_flight: usize,
-    max_bytes: usize,
+    /// Counts payload in jobs and in the output.
+    budget: Budget,
     pool: BufferPool,
     parser: RequestParser,
     input: Input,
     receiving: Receiving,
     jobs: JoinSet<Finished>,
     output: Output,
-    /// Bytes of payload in jobs and in the output.
-    held: usize,
     /// The channel accepted bytes that may not have reached the kernel.
     unflushed: bool,
     /// How the connection will end, once it is known.
@@ -100,14 +100,17 @@ impl Connection {
             export,
             replies: facts.replies,
             max_in_flight: shared.limits.max_in_flight.max(1),
-            max_bytes: shared.limits.max_in_flight_bytes,
+            budget: Budget::new(
+                shared.limits.max_in_flight_bytes,
+                Arc::clone(&shared.held),
+                shared.limits.max_server_bytes,
+            ),
             pool: shared.pool.clone(),
             parser: RequestParser::new(facts),
             input,
             receiving: Receiving::Requests,
             jobs: JoinSet::new(),
             output: Output::default(),
-            held: 0,
             unflushed: false,
             end: None,
         }
@@ -228,7 +231,7 @@ impl Connection {
     }
 
     fn release(&mut self, data: AlignedBuf) {
-        self.held = self.held.saturating_sub(data.len());
+        self.budget.give_back(data.len());
         self.pool.give(data);
     }
 
@@ -248,7 +251,7 @@ impl Connection {
                 }
                 Poll::Ready(Ok(sent)) => {
                     let freed = self.output.advance(sent, &self.pool);
-                    self.held = self.held.saturating_sub(freed);
+                    self.budget.give_back(freed);
                     self.unflushed = true;
                     progress = true;
                 }
@@ -278,7 +281,7 @@ impl Connection {
                 Receiving::Ended => false,
                 Receiving::Parked { cookie, request } => {
                     let (cookie, request) = (*cookie, *request);
-                    let fits = self.fits(&request);
+                    let fits = self.budget.admits(request.buffer_size());
                     if fits {
                         self.start(cookie, request);
                     }
@@ -300,17 +303,14 @@ impl Connection {
         progress
     }
 
-    fn fits(&self, request: &Request) -> bool {
-        let size = request.buffer_size();
-        size == 0 || self.held == 0 || self.held.saturating_add(size) <= self.max_bytes
-    }
-
     fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
         match self.parser.feed(self.input.filled()) {
             Ok((used, event)) => {
                 self.input.consume(used);
                 match event {
-                    RequestEvent::Request { cookie, request } if self.fits(&request) => {
+                    RequestEvent::Request { cookie, request }
+                        if self.budget.admits(request.buffer_size()) =>
+                    {
                         self.start(cookie, request);
                     }
                     RequestEvent::Request { cookie, request } => {
@@ -470,7 +470,7 @@ impl Connection {
     }
 
     fn take_buffer(&mut self, size: usize) -> AlignedBuf {
-        self.held = self.held.saturating_add(size);
+        self.budget.take(size);
         self.pool.take(size)
     }
 
