@@ -1,8 +1,9 @@
 //! `qio nbd copy`.
 
-use std::fs::File;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+mod ends;
+mod sparse;
+
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +12,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use qio_nbd::NbdUri;
 use qio_nbd::buffer::AlignedBuf;
-use qio_nbd::client::AsyncClient;
-use qio_nbd::export::{Durability, Export, FileExport, OpenOptions, ZeroMode};
-use qio_nbd::wire::TransmissionFlags;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use super::client::ClientOptions;
 use super::progress::{Progress, Show};
+use ends::{Destination, Source};
 
 /// Bytes of one request, unless an export wants less.
 const REQUEST: u32 = 256 << 10;
-
-/// Zeroes are left out, or sent as a request to zero, in pieces of this many bytes.
-const SPARSE: usize = 4096;
 
 /// Copy a disk from and to exports and files.
 ///
@@ -179,244 +175,8 @@ fn take_piece(next: &AtomicU64, end: u64, step: u64) -> Option<u64> {
         .ok()
 }
 
-enum Source {
-    Nbd(AsyncClient),
-    File(Arc<FileExport>),
-}
-
-impl Source {
-    async fn open(end: &End, options: &ClientOptions) -> anyhow::Result<Self> {
-        match end {
-            End::Uri(uri) => connect(uri, options).await.map(Source::Nbd),
-            End::File(path) => {
-                let path = path.clone();
-                let file = spawn_blocking(move || OpenOptions::new().read_only(true).open(&path)).await??;
-                Ok(Source::File(Arc::new(file)))
-            }
-            End::Null => bail!("null: has nothing to copy: it can only be a destination"),
-        }
-    }
-
-    fn size(&self) -> u64 {
-        match self {
-            Source::Nbd(client) => client.export().size,
-            Source::File(file) => file.size(),
-        }
-    }
-
-    fn max_request(&self) -> u32 {
-        match self {
-            Source::Nbd(client) => client.max_payload(),
-            Source::File(_) => u32::MAX,
-        }
-    }
-
-    async fn read(&self, offset: u64, mut buffer: AlignedBuf) -> anyhow::Result<AlignedBuf> {
-        match self {
-            Source::Nbd(client) => Ok(client.read(offset, buffer).await?),
-            Source::File(file) => {
-                let ready = file.try_read_now(&mut buffer, offset).unwrap_or(0);
-                if ready >= buffer.len() {
-                    return Ok(buffer);
-                }
-                let file = Arc::clone(file);
-                spawn_blocking(move || {
-                    let from = offset.saturating_add(u64::try_from(ready)?);
-                    file.read_at(buffer.get_mut(ready..).unwrap_or_default(), from)?;
-                    Ok(buffer)
-                })
-                .await?
-            }
-        }
-    }
-
-    async fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Source::Nbd(client) => Ok(client.close().await?),
-            Source::File(_) => Ok(()),
-        }
-    }
-}
-
-enum Destination {
-    Nbd(AsyncClient),
-    File { file: Arc<FileExport>, holds: Holds },
-    Null,
-}
-
-/// What a destination file reads as where nothing was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    Zeroes,
-    OldData,
-}
-
-impl Destination {
-    async fn open(end: &End, source: &End, size: u64, options: &ClientOptions) -> anyhow::Result<Self> {
-        match end {
-            End::Null => Ok(Destination::Null),
-            End::Uri(uri) => {
-                let client = connect(uri, options).await?;
-                if client.export().flags.contains(TransmissionFlags::READ_ONLY) {
-                    bail!("{uri} is read-only, so it cannot be the destination");
-                }
-                expect_room(end, client.export().size, size)?;
-                Ok(Destination::Nbd(client))
-            }
-            End::File(path) => {
-                let (path, source) = (path.clone(), source.clone());
-                let (file, holds) = spawn_blocking(move || open_file(&path, &source, size)).await??;
-                expect_room(end, file.size(), size)?;
-                Ok(Destination::File {
-                    file: Arc::new(file),
-                    holds,
-                })
-            }
-        }
-    }
-
-    fn max_request(&self) -> u32 {
-        match self {
-            Destination::Nbd(client) => client.max_payload(),
-            Destination::File { .. } | Destination::Null => u32::MAX,
-        }
-    }
-
-    async fn write(&self, offset: u64, buffer: AlignedBuf) -> anyhow::Result<AlignedBuf> {
-        match self {
-            Destination::Nbd(client) => {
-                let can_zero = client
-                    .export()
-                    .flags
-                    .contains(TransmissionFlags::SEND_WRITE_ZEROES);
-                if can_zero && is_zero(&buffer) {
-                    let length = u64::try_from(buffer.len())?;
-                    client
-                        .write_zeroes(offset, length, ZeroMode::MayPunch, Durability::Buffered)
-                        .await?;
-                    return Ok(buffer);
-                }
-                Ok(client.write(offset, buffer, Durability::Buffered).await?)
-            }
-            Destination::File { file, holds } => {
-                let (file, holds) = (Arc::clone(file), *holds);
-                spawn_blocking(move || {
-                    match holds {
-                        Holds::Zeroes => write_sparse(&file, offset, &buffer)?,
-                        Holds::OldData => file.write_at(&buffer, offset, Durability::Buffered)?,
-                    }
-                    Ok(buffer)
-                })
-                .await?
-            }
-            Destination::Null => Ok(buffer),
-        }
-    }
-
-    /// Makes everything durable, and closes.
-    async fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Destination::Nbd(client) => {
-                if client.export().flags.contains(TransmissionFlags::SEND_FLUSH) {
-                    client.flush().await?;
-                }
-                Ok(client.close().await?)
-            }
-            Destination::File { file, .. } => Ok(spawn_blocking(move || file.flush()).await??),
-            Destination::Null => Ok(()),
-        }
-    }
-}
-
-async fn connect(uri: &NbdUri, options: &ClientOptions) -> anyhow::Result<AsyncClient> {
-    let session = options.connect(uri).await?;
-    let name = uri.export.clone();
-    let client = spawn_blocking(move || session.go(&name))
-        .await?
-        .with_context(|| uri.to_string())?;
-    Ok(AsyncClient::new(client)?)
-}
-
-fn expect_room(end: &End, has: u64, needs: u64) -> anyhow::Result<()> {
-    if has < needs {
-        bail!("{end} is too small: it has {has} bytes, and the source has {needs}");
-    }
-    Ok(())
-}
-
-/// Opens the destination: a block device as it is, a file emptied and made as long as the source.
-fn open_file(path: &Path, source: &End, size: u64) -> anyhow::Result<(FileExport, Holds)> {
-    let name = path.display();
-    let metadata = std::fs::metadata(path).ok();
-    if metadata
-        .as_ref()
-        .is_some_and(|found| found.file_type().is_block_device())
-    {
-        return Ok((OpenOptions::new().open(path)?, Holds::OldData));
-    }
-    if let (Some(found), End::File(source)) = (&metadata, source) {
-        let same = std::fs::metadata(source).is_ok_and(|m| (m.dev(), m.ino()) == (found.dev(), found.ino()));
-        if same {
-            bail!("{name} is both source and destination");
-        }
-    }
-    if metadata.is_some_and(|found| !found.is_file()) {
-        bail!("{name} is neither a file nor a block device, so it cannot be the destination");
-    }
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-        .with_context(|| format!("cannot make {name}"))?;
-    file.set_len(size)
-        .with_context(|| format!("cannot make {name} {size} bytes long"))?;
-    Ok((FileExport::from_file(file, false)?, Holds::Zeroes))
-}
-
-/// Writes what is not zero; the rest is zero already.
-fn write_sparse(file: &FileExport, offset: u64, data: &[u8]) -> std::io::Result<()> {
-    let mut at = offset;
-    for run in data_runs(data) {
-        match run {
-            Run::Zeroes(length) => at = at.saturating_add(length),
-            Run::Data(bytes) => {
-                file.write_at(bytes, at, Durability::Buffered)?;
-                at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-            }
-        }
-    }
-    Ok(())
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Run<'a> {
-    Zeroes(u64),
-    Data(&'a [u8]),
-}
-
-/// Cuts data into runs of zero blocks and of others.
-fn data_runs(data: &[u8]) -> impl Iterator<Item = Run<'_>> {
-    let mut rest = data;
-    std::iter::from_fn(move || {
-        let zero = is_zero(rest.chunks(SPARSE).next()?);
-        let alike = rest.chunks(SPARSE).take_while(|block| is_zero(block) == zero);
-        let (run, tail) = rest.split_at_checked(alike.map(<[u8]>::len).sum())?;
-        rest = tail;
-        Some(if zero {
-            Run::Zeroes(u64::try_from(run.len()).unwrap_or(u64::MAX))
-        } else {
-            Run::Data(run)
-        })
-    })
-}
-
-/// By words of 16 bytes: a loop over bytes that may end anywhere is not vectorized.
-fn is_zero(data: &[u8]) -> bool {
-    let words = data.chunks_exact(16);
-    words.remainder().iter().all(|byte| *byte == 0) && words.into_iter().all(|word| word == [0; 16])
-}
+#[cfg(test)]
+mod fault_tests;
 
 #[cfg(test)]
 mod tests {
@@ -430,38 +190,6 @@ mod tests {
         assert_eq!(parse("./nbd:x"), End::File("./nbd:x".into()));
         assert!(matches!(parse("nbds+unix:///x?socket=/s"), End::Uri(_)));
         assert!("nbd+unix:///x".parse::<End>().is_err());
-    }
-
-    #[test]
-    fn runs_cover_everything_in_order() {
-        let mut data = vec![0; 3 * SPARSE + 100];
-        data[SPARSE] = 1;
-        data[3 * SPARSE + 99] = 1;
-        let runs: Vec<_> = data_runs(&data).collect();
-        let block = SPARSE as u64;
-        assert_eq!(
-            runs,
-            [
-                Run::Zeroes(block),
-                Run::Data(&data[SPARSE..2 * SPARSE]),
-                Run::Zeroes(block),
-                Run::Data(&data[3 * SPARSE..])
-            ]
-        );
-        assert_eq!(data_runs(&[]).count(), 0);
-    }
-
-    #[test]
-    fn one_byte_anywhere_is_seen() {
-        for length in [1, 15, 16, 17, 4096] {
-            let mut data = vec![0; length];
-            assert!(is_zero(&data));
-            for at in 0..length {
-                data[at] = 1;
-                assert!(!is_zero(&data), "{at} of {length}");
-                data[at] = 0;
-            }
-        }
     }
 
     #[test]
