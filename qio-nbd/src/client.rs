@@ -13,18 +13,21 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "tokio")]
+mod async_client;
 mod blocking;
 mod error;
 #[cfg(feature = "tokio")]
 mod pipeline;
 mod session;
 
+#[cfg(feature = "tokio")]
+pub use async_client::AsyncClient;
 pub use blocking::Client;
 pub use error::{ClientError, RequestError};
-#[cfg(feature = "tokio")]
-pub use pipeline::AsyncClient;
 pub use session::{ConnectOptions, Session, TlsSetup};
 
+use crate::export::Durability;
 use crate::negotiation::ExportDetails;
 use crate::wire::{Command, CommandFlags, Cookie, RequestHeader, TransmissionFlags};
 
@@ -96,4 +99,11 @@ fn request(
         length,
     }
     .encode()
+}
+
+fn fua(durability: Durability) -> CommandFlags {
+    match durability {
+        Durability::Buffered => CommandFlags::empty(),
+        Durability::Forced => CommandFlags::FUA,
+    }
 }

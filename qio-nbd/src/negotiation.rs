@@ -12,17 +12,17 @@
 //! end the connection on either side.
 
 mod client;
+mod client_error;
+mod export_details;
 mod gather;
 mod server;
+mod server_event;
 
-pub use client::{
-    ClientEvent, ClientNegotiation, ClientTls, ClientUpgrade, Established, ExportDetails, ListedExport,
-    NegotiationError, OptionRefusal,
-};
-pub use server::{
-    CloseReason, ListQuery, LookupQuery, Negotiated, ServerEvent, ServerNegotiation, ServerUpgrade,
-    TlsPolicy, TurnedAway,
-};
+pub use client::{ClientEvent, ClientNegotiation, ClientTls, ClientUpgrade, Established};
+pub use client_error::{NegotiationError, OptionRefusal};
+pub use export_details::{ExportDetails, ListedExport};
+pub use server::{ServerNegotiation, ServerUpgrade, TlsPolicy};
+pub use server_event::{CloseReason, ListQuery, LookupQuery, Negotiated, ServerEvent, TurnedAway};
 
 #[cfg(test)]
 mod client_tests;

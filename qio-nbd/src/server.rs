@@ -16,41 +16,40 @@
 //! # Ok(()) }
 //! ```
 
+mod acceptor;
 mod budget;
+mod builder;
 mod connection;
+mod end;
 mod handshake;
 mod output;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use qio_channel::BoxChannel;
 use qio_creds::ServerCreds;
-use qio_socket::{AsyncListener, Listener, SocketError};
-use qio_tls::TlsError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use qio_socket::Listener;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
 use crate::buffer::BufferPool;
-use crate::cause::from_cause;
 use crate::export::Export;
 use crate::facts::ExportInfo;
 use crate::limits;
 use crate::name::ExportName;
-use crate::negotiation::{CloseReason, TlsPolicy};
-use crate::transmission::RequestStreamError;
-use crate::wire::{OptionCode, TransmissionFlags};
+use crate::negotiation::TlsPolicy;
+
+use acceptor::{Accepted, Acceptor};
+pub use builder::ServerBuilder;
+pub use end::{ConnectionEnd, ConnectionError, ServeError};
 
 /// Bytes of buffers kept for the next requests, by a whole server.
 const POOLED_BYTES: usize = 32 << 20;
-
-/// How long accepting rests when descriptors or memory have run out.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How clients have to protect what they say.
 #[derive(Debug, Clone)]
@@ -106,87 +105,6 @@ impl Default for Limits {
 struct Served {
     export: Arc<dyn Export>,
     info: ExportInfo,
-}
-
-/// Puts a [`Server`] together. A server does nothing before it has everything: there is no half-made one.
-#[must_use]
-pub struct ServerBuilder {
-    exports: BTreeMap<ExportName, (Arc<dyn Export>, String)>,
-    default_export: Option<ExportName>,
-    tls: ServerTls,
-    limits: Limits,
-    lifetime: Lifetime,
-}
-
-impl ServerBuilder {
-    /// Adds an export, or replaces the one of that name. The description is for people, and may be empty.
-    pub fn export(mut self, name: ExportName, description: &str, export: Arc<dyn Export>) -> Self {
-        self.exports.insert(name, (export, description.to_owned()));
-        self
-    }
-
-    /// Serves this export to clients that name none, unless there is one with the empty name.
-    pub fn default_export(mut self, name: ExportName) -> Self {
-        self.default_export = Some(name);
-        self
-    }
-
-    /// How clients have to protect what they say; [`ServerTls::Off`] unless said otherwise.
-    pub fn tls(mut self, tls: ServerTls) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// What clients can make the server hold.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// When the server has done its work; [`Lifetime::Persistent`] unless said otherwise.
-    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.lifetime = lifetime;
-        self
-    }
-
-    /// The finished server.
-    #[must_use]
-    pub fn build(self) -> Server {
-        let shared_disk = self.limits.max_connections != 1;
-        let exports = self.exports.into_iter().map(|(name, (export, description))| {
-            let mut flags = export.capabilities().transmission_flags();
-            if !shared_disk {
-                flags.remove(TransmissionFlags::CAN_MULTI_CONN);
-            }
-            let info = ExportInfo {
-                size: export.size(),
-                flags,
-                description,
-                block_sizes: export.block_sizes(),
-            };
-            (name, Served { export, info })
-        });
-        Server {
-            shared: Arc::new(Shared {
-                exports: exports.collect(),
-                default_export: self.default_export,
-                tls: self.tls,
-                limits: self.limits,
-                lifetime: self.lifetime,
-                pool: BufferPool::new(POOLED_BYTES),
-                held: Arc::default(),
-                stop: watch::Sender::new(false),
-            }),
-        }
-    }
-}
-
-impl fmt::Debug for ServerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerBuilder")
-            .field("exports", &self.exports.keys())
-            .finish_non_exhaustive()
-    }
 }
 
 /// What all connections of a server share.
@@ -246,79 +164,6 @@ impl fmt::Debug for Server {
             .field("limits", &self.shared.limits)
             .finish_non_exhaustive()
     }
-}
-
-/// How a connection ended that did nothing wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionEnd {
-    /// The client ended the negotiation, having learned what it wanted.
-    Aborted,
-    /// The client said goodbye: `NBD_CMD_DISC`.
-    Disconnected,
-    /// The client closed without saying goodbye.
-    Vanished,
-    /// The server was stopped.
-    Stopped,
-}
-
-impl fmt::Display for ConnectionEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ConnectionEnd::Aborted => "the client left without choosing an export",
-            ConnectionEnd::Disconnected => "the client disconnected",
-            ConnectionEnd::Vanished => "the client closed the connection without disconnecting",
-            ConnectionEnd::Stopped => "the server was stopped",
-        })
-    }
-}
-
-/// Why a connection was ended. It concerns no other connection.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectionError {
-    /// The negotiation failed.
-    #[error("negotiation failed: {0}")]
-    Negotiation(CloseReason),
-    /// What the client asked for was refused, and it left.
-    #[error("the client was refused {option:?}, and left: {why}")]
-    TurnedAway {
-        /// The option that was refused.
-        option: OptionCode,
-        /// Why.
-        why: String,
-    },
-    /// The TLS handshake failed.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The client took too long to choose an export.
-    #[error("the client did not finish negotiating within {0:?}")]
-    HandshakeTimeout(Duration),
-    /// The stream of requests cannot be followed.
-    #[error(transparent)]
-    Requests(#[from] RequestStreamError),
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
-    Io(io::Error),
-    /// The export panicked. The client cannot be told which request will never be answered.
-    #[error("the export failed to serve a request: {0}")]
-    Export(JoinError),
-    /// What was in flight did not get out in time after the server was stopped.
-    #[error("the client did not take its last replies within {0:?} of the server being stopped")]
-    CloseTimeout(Duration),
-}
-
-from_cause!(
-    ConnectionError::Negotiation(CloseReason),
-    ConnectionError::Io(io::Error),
-    ConnectionError::Export(JoinError)
-);
-
-/// Why a server ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Accepting failed for good.
-    #[error(transparent)]
-    Accept(#[from] SocketError),
 }
 
 /// What a connection's task reports to the server.
@@ -443,59 +288,6 @@ impl Server {
             }
             Ok(handshake::Outcome::Ended(end)) => (Progress::TurnedAway, Ok(end)),
             Err(error) => (Progress::TurnedAway, Err(error)),
-        }
-    }
-}
-
-/// A client that was let in, and the places it takes.
-struct Accepted {
-    channel: BoxChannel,
-    slot: OwnedSemaphorePermit,
-    unauthenticated: OwnedSemaphorePermit,
-}
-
-/// Accepts clients, as many at a time as the limits allow.
-struct Acceptor {
-    listener: AsyncListener,
-    slots: Arc<Semaphore>,
-    unauthenticated: Arc<Semaphore>,
-}
-
-impl Acceptor {
-    fn new(listener: AsyncListener, limits: &Limits) -> Self {
-        let semaphore = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
-        Acceptor {
-            listener,
-            slots: semaphore(limits.max_connections),
-            unauthenticated: semaphore(limits.max_unauthenticated),
-        }
-    }
-
-    /// Waits for room, then for a client. Safe to cancel.
-    async fn accept(&mut self) -> Result<Accepted, SocketError> {
-        let (slot, unauthenticated) = tokio::join!(
-            Arc::clone(&self.slots).acquire_owned(),
-            Arc::clone(&self.unauthenticated).acquire_owned()
-        );
-        let (Ok(slot), Ok(unauthenticated)) = (slot, unauthenticated) else {
-            // The semaphores are never closed.
-            return std::future::pending().await;
-        };
-        loop {
-            match self.listener.accept().await {
-                Ok(channel) => {
-                    return Ok(Accepted {
-                        channel: Box::new(channel),
-                        slot,
-                        unauthenticated,
-                    });
-                }
-                Err(error @ SocketError::OutOfResources { .. }) => {
-                    tracing::warn!("{error}; trying again in {ACCEPT_BACKOFF:?}");
-                    tokio::time::sleep(ACCEPT_BACKOFF).await;
-                }
-                Err(error) => return Err(error),
-            }
         }
     }
 }

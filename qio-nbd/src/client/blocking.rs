@@ -11,7 +11,7 @@ use crate::negotiation::{Established, ExportDetails};
 use crate::transmission::{Asked, ReplyEvent, ReplyParser};
 use crate::wire::{Command, CommandFlags, Cookie};
 
-use super::{MAX_EFFECT, RequestError, check, max_payload, request};
+use super::{MAX_EFFECT, RequestError, check, fua, max_payload, request};
 
 /// A connection to an export. Its methods block until the server has answered.
 ///
@@ -264,13 +264,6 @@ fn fill(channel: &mut BoxChannel, input: &mut Input, to: &mut [u8]) -> io::Resul
         return Ok(received.min(wanted));
     }
     Ok(input.take_into(to))
-}
-
-fn fua(durability: Durability) -> CommandFlags {
-    match durability {
-        Durability::Buffered => CommandFlags::empty(),
-        Durability::Forced => CommandFlags::FUA,
-    }
 }
 
 fn length_of(buf: &[u8]) -> u64 {

@@ -1,18 +1,17 @@
 //! The client's end.
 
-use crate::cause::from_cause;
-use crate::facts::{BlockSizes, InvalidBlockSizes, ReplyMode};
-use crate::limits::{
-    MAX_INFO_REPLIES, MAX_LISTED, MAX_LISTED_BYTES, MAX_OPTION_DRAIN, MAX_OPTION_REPLY, MAX_STRING,
-};
+use crate::facts::ReplyMode;
+use crate::limits::{MAX_LISTED, MAX_LISTED_BYTES, MAX_OPTION_DRAIN, MAX_OPTION_REPLY, MAX_STRING};
 use crate::name::ExportName;
 use crate::text;
 use crate::wire::{
-    BadMagic, ClientFlags, Cursor, EXPORT_NAME_PADDING, HandshakeFlags, InfoType, NBD_MAGIC, OLDSTYLE_MAGIC,
+    ClientFlags, Cursor, EXPORT_NAME_PADDING, HandshakeFlags, InfoType, NBD_MAGIC, OLDSTYLE_MAGIC,
     OPTION_MAGIC, OptionCode, OptionHeader, OptionReplyHeader, OptionReplyType, PayloadLength,
     TransmissionFlags,
 };
 
+use super::client_error::{NegotiationError, OptionRefusal};
+use super::export_details::{ExportDetails, ListedExport, Partial, check_size, parse_listed};
 use super::gather::{Gather, take};
 
 /// Whether a client wants TLS. There is no "if possible": an attacker would see to it that it is not.
@@ -47,30 +46,6 @@ pub enum ClientEvent {
     Aborted,
 }
 
-/// One export of a server's list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedExport {
-    /// Its name.
-    pub name: ExportName,
-    /// For people; empty for none.
-    pub description: String,
-}
-
-/// What a server told about an export.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportDetails {
-    /// The name the server gave, or the one that was asked for.
-    pub name: ExportName,
-    /// For people; empty for none.
-    pub description: String,
-    /// Size in bytes, below 2^63.
-    pub size: u64,
-    /// What the export offers.
-    pub flags: TransmissionFlags,
-    /// Alignment and limits, where the server told any.
-    pub block_sizes: Option<BlockSizes>,
-}
-
 /// A finished negotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Established {
@@ -78,125 +53,6 @@ pub struct Established {
     pub export: ExportDetails,
     /// How replies look.
     pub replies: ReplyMode,
-}
-
-/// A server would not serve an option. The negotiation can go on with another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionRefusal {
-    /// The option.
-    pub option: OptionCode,
-    /// The reason as a number.
-    pub kind: OptionReplyType,
-    /// The server's own words, safe to print; may be empty.
-    pub text: String,
-}
-
-impl std::fmt::Display for OptionRefusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let why = match self.kind {
-            OptionReplyType::Unsupported => "it does not support this option",
-            OptionReplyType::Policy => "its configuration forbids it",
-            OptionReplyType::Invalid => "it found the request malformed",
-            OptionReplyType::Platform => "its platform cannot do it",
-            OptionReplyType::TlsRequired => "it requires TLS; use an nbds:// address or name TLS credentials",
-            OptionReplyType::Unknown => "there is no such export",
-            OptionReplyType::Shutdown => "it is shutting down",
-            OptionReplyType::BlockSizeRequired => "it insists on block sizes",
-            OptionReplyType::TooBig => "it found the request too long",
-            OptionReplyType::ExtendedHeadersRequired => {
-                "it insists on extended headers, which are not supported yet"
-            }
-            _ => "for a reason this client does not know",
-        };
-        write!(f, "the server refused {:?}: {why}", self.option)?;
-        if !self.text.is_empty() {
-            write!(f, " (it says: {})", self.text)?;
-        }
-        Ok(())
-    }
-}
-
-/// Why a negotiation failed. The connection is of no more use.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NegotiationError {
-    /// The first bytes are not NBD's.
-    #[error("the server does not speak NBD (it greets with {0:#018x}); check address and port")]
-    NotNbd(u64),
-    /// A protocol of before 2011.
-    #[error(
-        "the server speaks only the oldstyle protocol, which can negotiate neither export nor TLS; use a newer server"
-    )]
-    Oldstyle,
-    /// TLS was required and there is none.
-    #[error("TLS is required, but the server does not offer it{}", said(.0))]
-    TlsNotOffered(Option<OptionRefusal>),
-    /// The server wants TLS and we were not told to use any.
-    #[error("the server requires TLS: use an nbds:// address with tls-certificates, or --tls-creds{}", said(&Some(.0.clone())))]
-    TlsRequiredByServer(OptionRefusal),
-    /// A server under TLS claims that there is no TLS.
-    #[error("the server asks for TLS under TLS; it is broken, or somebody interferes with the connection")]
-    TlsRequiredUnderTls,
-    /// Somebody tries to have clear text taken for encrypted text.
-    #[error(
-        "the server sent clear text behind its answer to STARTTLS; this looks like an attack on the connection"
-    )]
-    ClearTextBehindStartTls,
-    /// The stream is out of step.
-    #[error("the server broke the protocol: {0}")]
-    BadMagic(BadMagic),
-    /// An answer to something else.
-    #[error("the server answered option {got:?} where {expected:?} was asked")]
-    WrongOption {
-        /// What was asked.
-        expected: OptionCode,
-        /// What was answered.
-        got: OptionCode,
-    },
-    /// An answer that does not fit the question.
-    #[error("the server broke the protocol: its answer to {option:?} is {what}")]
-    Malformed {
-        /// What was asked.
-        option: OptionCode,
-        /// What is wrong with the answer.
-        what: &'static str,
-    },
-    /// More bytes than anything needs.
-    #[error("the server announced an answer of {length} bytes to {option:?}, above the limit of {limit}")]
-    TooLong {
-        /// What was asked.
-        option: OptionCode,
-        /// Bytes announced.
-        length: u32,
-        /// Bytes allowed.
-        limit: u32,
-    },
-    /// More exports, or facts, than anything needs.
-    #[error("the server sent more answers to {0:?} than this client takes")]
-    TooMany(OptionCode),
-    /// Sizes that would be negative elsewhere.
-    #[error("the server claims a size of {0} bytes, above 2^63-1")]
-    Size(u64),
-    /// Numbers that cannot be divided by.
-    #[error("the server's block sizes are unusable: {0}")]
-    BlockSizes(InvalidBlockSizes),
-    /// A server that knows only one option.
-    #[error("the server is too old for {0:?}: it can only be told an export's name")]
-    TooOld(OptionCode),
-    /// The driver fed a negotiation that had ended.
-    #[error("the negotiation had already ended")]
-    Ended,
-}
-
-from_cause!(
-    NegotiationError::BadMagic(BadMagic),
-    NegotiationError::BlockSizes(InvalidBlockSizes)
-);
-
-fn said(refusal: &Option<OptionRefusal>) -> String {
-    match refusal {
-        Some(refusal) if !refusal.text.is_empty() => format!(" (it says: {})", refusal.text),
-        _ => String::new(),
-    }
 }
 
 /// Everything that outlives STARTTLS: what the greeting said. See the [module](super).
@@ -255,16 +111,6 @@ impl Asked {
             Asked::Abort => OptionCode::Abort,
         }
     }
-}
-
-/// An export's details as far as they have come.
-#[derive(Debug)]
-struct Partial {
-    name: ExportName,
-    description: String,
-    export: Option<(u64, TransmissionFlags)>,
-    block_sizes: Option<BlockSizes>,
-    replies: u32,
 }
 
 #[derive(Debug)]
@@ -682,13 +528,7 @@ impl ClientNegotiation {
         payload.extend(bytes);
         payload.extend(3_u16.to_be_bytes());
         payload.extend(infos.into_iter().flat_map(|info| u16::from(info).to_be_bytes()));
-        let details = Partial {
-            name,
-            description: String::new(),
-            export: None,
-            block_sizes: None,
-            replies: 0,
-        };
+        let details = Partial::new(name);
         self.ask(Asked::Details { option, details }, &payload);
     }
 
@@ -712,60 +552,5 @@ impl ClientNegotiation {
             .encode(),
         );
         self.output.extend_from_slice(payload);
-    }
-}
-
-impl Partial {
-    /// Takes one INFO reply.
-    fn add(&mut self, option: OptionCode, payload: &[u8]) -> Result<(), NegotiationError> {
-        let malformed = |what| NegotiationError::Malformed { option, what };
-        self.replies = self.replies.saturating_add(1);
-        if self.replies > MAX_INFO_REPLIES {
-            return Err(NegotiationError::TooMany(option));
-        }
-        let mut cursor = Cursor::new(payload);
-        let kind = cursor.u16().ok_or(malformed("a fact without a type"))?;
-        match InfoType::from(kind) {
-            InfoType::Export => {
-                let fields = (cursor.u64(), cursor.u16(), cursor.is_empty());
-                let (Some(size), Some(flags), true) = fields else {
-                    return Err(malformed("a malformed export size"));
-                };
-                self.export = Some((check_size(size)?, TransmissionFlags::from_bits_retain(flags)));
-            }
-            InfoType::BlockSize => {
-                let fields = (cursor.u32(), cursor.u32(), cursor.u32(), cursor.is_empty());
-                let (Some(minimum), Some(preferred), Some(maximum), true) = fields else {
-                    return Err(malformed("malformed block sizes"));
-                };
-                self.block_sizes = Some(BlockSizes::new(minimum, preferred, maximum)?);
-            }
-            InfoType::Name => {
-                self.name = ExportName::try_from(cursor.rest())
-                    .map_err(|_| malformed("an impossible export name"))?;
-            }
-            InfoType::Description => self.description = text::peer_text(cursor.rest()),
-            // The protocol wants unknown facts ignored.
-            InfoType::Other(_) => {}
-        }
-        Ok(())
-    }
-}
-
-fn parse_listed(payload: &[u8]) -> Option<ListedExport> {
-    let mut cursor = Cursor::new(payload);
-    let length = cursor.u32()?;
-    let name = ExportName::try_from(cursor.bytes(length)?).ok()?;
-    Some(ListedExport {
-        name,
-        description: text::peer_text(cursor.rest()),
-    })
-}
-
-fn check_size(size: u64) -> Result<u64, NegotiationError> {
-    if i64::try_from(size).is_ok() {
-        Ok(size)
-    } else {
-        Err(NegotiationError::Size(size))
     }
 }
