@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use qio_creds::{ClientCreds, ServerCreds, Snapshot, TlsCreds};
+use qio_creds::Snapshot;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -43,23 +43,21 @@ impl<T> Cache<T> {
     }
 }
 
-/// The configuration of a server with these credentials, as they are now.
-pub(crate) fn server(creds: &ServerCreds) -> Result<Arc<ServerConfig>, TlsError> {
+/// The configuration of a server with these credentials. `creds` names them in errors.
+pub(crate) fn server(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Arc<ServerConfig>, TlsError> {
     static CACHE: Cache<ServerConfig> = Cache::new();
-    let snapshot = creds.snapshot();
-    CACHE.get(&snapshot, || build_server(creds.creds(), &snapshot))
+    CACHE.get(snapshot, || build_server(creds, snapshot))
 }
 
-/// The configuration of a client with these credentials, as they are now.
-pub(crate) fn client(creds: &ClientCreds) -> Result<Arc<ClientConfig>, TlsError> {
+/// The configuration of a client with these credentials. `creds` names them in errors.
+pub(crate) fn client(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Arc<ClientConfig>, TlsError> {
     static CACHE: Cache<ClientConfig> = Cache::new();
-    let snapshot = creds.snapshot();
-    CACHE.get(&snapshot, || build_client(creds.creds(), &snapshot))
+    CACHE.get(snapshot, || build_client(creds, snapshot))
 }
 
-fn build_server(creds: &TlsCreds, snapshot: &Snapshot) -> Result<ServerConfig, TlsError> {
+fn build_server(creds: &str, snapshot: &Snapshot) -> Result<ServerConfig, TlsError> {
     let unusable = |what: String| TlsError::Unusable {
-        creds: creds.name().to_owned(),
+        creds: creds.to_owned(),
         what,
     };
     let builder = ServerConfig::builder_with_provider(provider())
@@ -81,9 +79,9 @@ fn build_server(creds: &TlsCreds, snapshot: &Snapshot) -> Result<ServerConfig, T
     Ok(config)
 }
 
-fn build_client(creds: &TlsCreds, snapshot: &Snapshot) -> Result<ClientConfig, TlsError> {
+fn build_client(creds: &str, snapshot: &Snapshot) -> Result<ClientConfig, TlsError> {
     let unusable = |what: String| TlsError::Unusable {
-        creds: creds.name().to_owned(),
+        creds: creds.to_owned(),
         what,
     };
     let rules = Rules::new(snapshot, provider()).map_err(unusable)?;

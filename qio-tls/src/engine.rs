@@ -1,39 +1,32 @@
-//! rustls's unbuffered connection, of either side, with the three queues that it works between.
+//! What does the TLS: one of the engines, behind the few operations that sessions need.
 //!
-//! This is the only file that knows how rustls is driven.
+//! A new engine is a struct with these methods, and a variant here. Its contract is written at the methods.
 
-use qio_creds::Endpoint;
-use rustls::client::UnbufferedClientConnection;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error as EngineError, ProtocolVersion};
+use std::io::IoSliceMut;
+
+use qio_creds::{ClientCreds, ServerCreds};
 
 use crate::buffer::Buffer;
 use crate::error::{PeerRole, TlsError};
-use crate::facts::{TlsFacts, TlsVersion};
+use crate::facts::{Peer, TlsFacts};
+use crate::rustls_engine::RustlsEngine;
 use crate::transport::Transport;
-use crate::verify;
 
 /// Received and not yet decrypted: four full records, or one handshake message of the greatest size that rustls
 /// takes (64 KiB) in its records.
-const INCOMING_LIMIT: usize = 68 << 10;
+pub(crate) const INCOMING_LIMIT: usize = 68 << 10;
 /// Decrypted and not yet read. Filled from `incoming` only, and only refilled when empty, so it needs no more room.
-const PLAINTEXT_LIMIT: usize = INCOMING_LIMIT;
+pub(crate) const PLAINTEXT_LIMIT: usize = INCOMING_LIMIT;
 /// Encrypted and not yet sent: four full records, besides what the handshake produces.
-const OUTGOING_LIMIT: usize = 128 << 10;
+pub(crate) const OUTGOING_LIMIT: usize = 128 << 10;
 /// What one record can add to its content: header, explicit nonce, content type, tag, rounded up.
-const RECORD_OVERHEAD: usize = 64;
+pub(crate) const RECORD_OVERHEAD: usize = 64;
 /// The greatest content of a record (RFC 8446, section 5.1).
 pub(crate) const RECORD_CONTENT: usize = 16 << 10;
 /// Received before a session is established (hostile.md, `UNAUTH_MEM`).
-const HANDSHAKE_LIMIT: usize = 128 << 10;
+pub(crate) const HANDSHAKE_LIMIT: usize = 128 << 10;
 /// How much is asked of the transport at first, and again after a short read.
-const SMALL_RECEIVE: usize = RECORD_CONTENT + 4096;
-
-enum Connection {
-    Client(Box<UnbufferedClientConnection>),
-    Server(Box<UnbufferedServerConnection>),
-}
+pub(crate) const SMALL_RECEIVE: usize = RECORD_CONTENT + 4096;
 
 /// Something to do once the engine has nothing else to do.
 pub(crate) enum Job<'a> {
@@ -58,372 +51,119 @@ pub(crate) enum Stop {
     PeerClosed,
 }
 
-/// A connection and its queues.
-pub(crate) struct Engine {
-    connection: Connection,
-    incoming: Buffer,
-    pub(crate) plaintext: Buffer,
-    outgoing: Buffer,
-    /// Bytes received since the beginning, counted only until the session is established.
-    handshake_bytes: usize,
-    /// The last receive filled all the room there was: there is probably more.
-    hungry: bool,
-    /// No bytes have come in since the engine last asked for input.
-    starved: bool,
-    pub(crate) transport_ended: bool,
-    pub(crate) peer_closed: bool,
-    failed: Option<TlsError>,
+/// An engine with a connection in it.
+pub(crate) enum Engine {
+    /// Certificates, by rustls.
+    Rustls(Box<RustlsEngine>),
 }
 
-/// What one call of the engine came to.
-enum Turn {
-    Again,
-    Stop(Stop),
-    /// Both sides have said goodbye; nothing can be sent any more.
-    Over,
-}
-
-/// Deals with one state of the engine, and says how many incoming bytes are done with.
-fn turn<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    outgoing: &mut Buffer,
-    job: &Job<'_>,
-    sink: &mut dyn FnMut(&[u8]) -> bool,
-) -> (usize, Result<Turn, EngineError>) {
-    let UnbufferedStatus { mut discard, state } = status;
-    let full =
-        || EngineError::General("a queue is full although it has room for all that it may hold".to_owned());
-    let state = match state {
-        Ok(state) => state,
-        Err(error) => return (discard, Err(error)),
+/// Runs the same method on whichever engine it is.
+macro_rules! each {
+    ($self:expr, $engine:ident => $call:expr) => {
+        match $self {
+            Engine::Rustls($engine) => $call,
+        }
     };
-    let result = match state {
-        ConnectionState::ReadTraffic(mut traffic) => {
-            let mut result = Ok(Turn::Stop(Stop::Data));
-            while let Some(record) = traffic.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        if !sink(record.payload) {
-                            result = Err(full());
-                        }
-                    }
-                    Err(error) => result = Err(error),
-                }
-            }
-            result
-        }
-        ConnectionState::EncodeTlsData(mut data) => match data.encode(outgoing.space(0)) {
-            Ok(n) => {
-                outgoing.commit(n);
-                Ok(Turn::Again)
-            }
-            Err(EncodeError::InsufficientSize(size)) => match data.encode(outgoing.space(size.required_size))
-            {
-                Ok(n) => {
-                    outgoing.commit(n);
-                    Ok(Turn::Again)
-                }
-                Err(_) => Err(full()),
-            },
-            Err(EncodeError::AlreadyEncoded) => Ok(Turn::Again),
-        },
-        ConnectionState::TransmitTlsData(data) => {
-            // The bytes are in `outgoing`, which goes out in order, so for the engine they are on their way.
-            data.done();
-            Ok(Turn::Again)
-        }
-        ConnectionState::WriteTraffic(mut traffic) => {
-            let encrypted = match job {
-                Job::Process => return (discard, Ok(Turn::Stop(Stop::NeedsInput))),
-                Job::Encrypt(data) => {
-                    let records = data.len().div_ceil(RECORD_CONTENT);
-                    traffic.encrypt(data, outgoing.space(data.len() + records * RECORD_OVERHEAD))
-                }
-                Job::CloseNotify => traffic.queue_close_notify(outgoing.space(2 * RECORD_OVERHEAD)),
-            };
-            match encrypted {
-                Ok(n) => {
-                    outgoing.commit(n);
-                    Ok(Turn::Stop(Stop::JobDone))
-                }
-                Err(EncryptError::InsufficientSize(_)) => Err(full()),
-                Err(EncryptError::EncryptExhausted) => Err(EngineError::EncryptError),
-            }
-        }
-        ConnectionState::BlockedHandshake => Ok(Turn::Stop(Stop::NeedsInput)),
-        ConnectionState::PeerClosed => Ok(Turn::Stop(Stop::PeerClosed)),
-        ConnectionState::Closed => Ok(Turn::Over),
-        // Early data is never enabled, so it never comes; were it to, dropping it is what not offering it means.
-        ConnectionState::ReadEarlyData(_) => Ok(Turn::Again),
-        other => Err(EngineError::General(format!(
-            "an unknown state of the engine: {other:?}"
-        ))),
-    };
-    (discard, result)
 }
 
 impl Engine {
-    pub(crate) fn client(connection: UnbufferedClientConnection) -> Self {
-        Engine::new(Connection::Client(Box::new(connection)))
+    /// A client's, as its credentials ask for, for a server that must prove to be `name`.
+    pub(crate) fn client(creds: &ClientCreds, name: Option<&str>) -> Result<Self, TlsError> {
+        let snapshot = creds.snapshot();
+        Ok(Engine::Rustls(Box::new(RustlsEngine::client(
+            creds, &snapshot, name,
+        )?)))
     }
 
-    pub(crate) fn server(connection: UnbufferedServerConnection) -> Self {
-        Engine::new(Connection::Server(Box::new(connection)))
-    }
-
-    fn new(connection: Connection) -> Self {
-        Engine {
-            connection,
-            incoming: Buffer::new(INCOMING_LIMIT),
-            plaintext: Buffer::new(PLAINTEXT_LIMIT),
-            outgoing: Buffer::new(OUTGOING_LIMIT),
-            handshake_bytes: 0,
-            hungry: false,
-            starved: false,
-            transport_ended: false,
-            peer_closed: false,
-            failed: None,
-        }
-    }
-
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        match &self.connection {
-            Connection::Client(_) => Endpoint::Client,
-            Connection::Server(_) => Endpoint::Server,
-        }
-    }
-
-    pub(crate) fn peer_role(&self) -> PeerRole {
-        PeerRole::of_peer_of(self.endpoint())
-    }
-
-    pub(crate) fn state(&self) -> &CommonState {
-        match &self.connection {
-            Connection::Client(connection) => connection,
-            Connection::Server(connection) => connection,
-        }
-    }
-
-    /// Encrypted bytes that wait to be sent.
-    pub(crate) fn pending(&self) -> usize {
-        self.outgoing.len()
-    }
-
-    /// Nothing can be read without input from the transport.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.plaintext.is_empty() && self.starved && !self.transport_ended && !self.peer_closed
+    /// A server's, as its credentials ask for.
+    pub(crate) fn server(creds: &ServerCreds) -> Result<Self, TlsError> {
+        let snapshot = creds.snapshot();
+        Ok(Engine::Rustls(Box::new(RustlsEngine::server(creds, &snapshot)?)))
     }
 
     /// Runs until `job` is done or cannot be, decrypting on the way whatever has come in.
     ///
     /// `Stop::Data` is returned for [`Job::Process`] only; other jobs queue data that comes in, and go on.
     pub(crate) fn run(&mut self, job: &Job<'_>) -> Result<Stop, TlsError> {
-        self.expect_whole()?;
-        let Engine {
-            connection,
-            incoming,
-            outgoing,
-            plaintext,
-            ..
-        } = self;
-        let outcome = Self::turns(connection, incoming, outgoing, job, &mut |data| {
-            plaintext.push(data)
-        });
-        self.finish(outcome)
+        each!(self, engine => engine.run(job))
     }
 
     /// Runs until application data has been given to `sink`, or input is needed.
     ///
-    /// `sink` gets each record's content once; what it does not want it has to queue itself.
+    /// `sink` gets each record's content once; what it does not want it puts into the queue that it is handed, for
+    /// [`drain`](Self::drain).
     pub(crate) fn read(
         &mut self,
         sink: &mut dyn FnMut(&[u8], &mut Buffer) -> bool,
     ) -> Result<Stop, TlsError> {
-        self.expect_whole()?;
-        let Engine {
-            connection,
-            incoming,
-            outgoing,
-            plaintext,
-            ..
-        } = self;
-        let outcome = Self::turns(connection, incoming, outgoing, &Job::Process, &mut |data| {
-            sink(data, plaintext)
-        });
-        self.finish(outcome)
+        each!(self, engine => engine.read(sink))
     }
 
-    fn turns(
-        connection: &mut Connection,
-        incoming: &mut Buffer,
-        outgoing: &mut Buffer,
-        job: &Job<'_>,
-        sink: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(Stop, bool), EngineError> {
-        let mut peer_closed = false;
-        loop {
-            let records = incoming.filled_mut();
-            let (discard, result) = match connection {
-                Connection::Client(connection) => {
-                    turn(connection.process_tls_records(records), outgoing, job, sink)
-                }
-                Connection::Server(connection) => {
-                    turn(connection.process_tls_records(records), outgoing, job, sink)
-                }
-            };
-            incoming.consume(discard);
-            match result? {
-                Turn::Again => {}
-                Turn::Stop(Stop::Data) if !matches!(job, Job::Process) => {}
-                // Told once, at a point where the data before it has been handed out.
-                Turn::Stop(Stop::PeerClosed) if !matches!(job, Job::Process) => peer_closed = true,
-                Turn::Stop(stop) => return Ok((stop, peer_closed || stop == Stop::PeerClosed)),
-                Turn::Over => return Ok((Stop::PeerClosed, true)),
-            }
-        }
+    /// Moves queued plaintext out.
+    pub(crate) fn drain(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        each!(self, engine => engine.drain(bufs))
     }
 
-    fn finish(&mut self, outcome: Result<(Stop, bool), EngineError>) -> Result<Stop, TlsError> {
-        match outcome {
-            Ok((stop, peer_closed)) => {
-                self.peer_closed |= peer_closed;
-                self.starved = stop == Stop::NeedsInput;
-                if self.starved && self.incoming.len() >= INCOMING_LIMIT {
-                    let what = "one message is longer than 64 KiB".to_owned();
-                    return Err(self.fail(TlsError::Misbehaved {
-                        role: self.peer_role(),
-                        what,
-                    }));
-                }
-                Ok(stop)
-            }
-            Err(error) => {
-                self.collect_alert();
-                let error = match (&error, verify::take_refusal()) {
-                    (EngineError::InvalidCertificate(_), Some(refusal)) => TlsError::PeerCertificate {
-                        role: self.peer_role(),
-                        subject: refusal.subject,
-                        problem: refusal.problem,
-                    },
-                    _ => TlsError::from_engine(&error, self.endpoint(), self.spoke_tls()),
-                };
-                Err(self.fail(error))
-            }
-        }
+    /// Nothing can be read without input from the transport.
+    pub(crate) fn is_starved(&self) -> bool {
+        each!(self, engine => engine.is_starved())
     }
 
-    /// A broken session is over: asking the engine again could only make it process the same bytes again.
-    fn expect_whole(&self) -> Result<(), TlsError> {
-        self.failed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    /// The transport has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        each!(self, engine => engine.has_ended())
     }
 
-    /// The fitting alert is what the engine still wants sent, perhaps behind handshake messages.
-    ///
-    /// It must not be run any further than that: it would look at the offending bytes once more.
-    fn collect_alert(&mut self) {
-        while self.state().wants_write() {
-            let Engine {
-                connection,
-                incoming,
-                outgoing,
-                ..
-            } = self;
-            let records = incoming.filled_mut();
-            let drop_data = &mut |_: &[u8]| true;
-            let (discard, result) = match connection {
-                Connection::Client(connection) => turn(
-                    connection.process_tls_records(records),
-                    outgoing,
-                    &Job::Process,
-                    drop_data,
-                ),
-                Connection::Server(connection) => turn(
-                    connection.process_tls_records(records),
-                    outgoing,
-                    &Job::Process,
-                    drop_data,
-                ),
-            };
-            incoming.consume(discard);
-            if result.is_err() {
-                break;
-            }
-        }
+    /// The peer has said goodbye, and everything before that has been handed out.
+    pub(crate) fn peer_closed(&self) -> bool {
+        each!(self, engine => engine.peer_closed())
     }
 
-    /// Records the error that every later operation repeats.
-    fn fail(&mut self, error: TlsError) -> TlsError {
-        self.failed = Some(error.clone());
-        error
-    }
-
-    fn spoke_tls(&self) -> bool {
-        self.state().protocol_version().is_some()
-    }
-
-    /// Is the handshake over? Then nothing is counted any more.
+    /// Is the handshake over, and the peer verified as the credentials ask for?
     pub(crate) fn is_established(&self) -> bool {
-        !self.state().is_handshaking()
+        each!(self, engine => engine.is_established())
     }
 
     /// Refuses a peer that sends more than any honest handshake needs.
     pub(crate) fn check_handshake_budget(&mut self) -> Result<(), TlsError> {
-        if self.handshake_bytes > HANDSHAKE_LIMIT && !self.is_established() {
-            let error = TlsError::HandshakeTooLong {
-                role: self.peer_role(),
-                limit: HANDSHAKE_LIMIT,
-            };
-            return Err(self.fail(error));
-        }
-        Ok(())
+        each!(self, engine => engine.check_handshake_budget())
     }
 
+    /// What was negotiated. Meaningful once established.
     pub(crate) fn facts(&self) -> TlsFacts {
-        let state = self.state();
-        TlsFacts {
-            version: match state.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
-                _ => TlsVersion::Tls12,
-            },
-            cipher_suite: state
-                .negotiated_cipher_suite()
-                .map(|suite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"))
-                .unwrap_or_default(),
-            group: state
-                .negotiated_key_exchange_group()
-                .map(|group| format!("{:?}", group.name())),
-        }
+        each!(self, engine => engine.facts())
+    }
+
+    /// Who is at the other end. Meaningful once established.
+    pub(crate) fn peer(&self) -> Peer {
+        each!(self, engine => engine.peer())
+    }
+
+    /// Which side the peer is on.
+    pub(crate) fn peer_role(&self) -> PeerRole {
+        PeerRole::of_peer_of(each!(self, engine => engine.endpoint()))
+    }
+
+    /// Encrypted bytes that wait to be sent.
+    pub(crate) fn pending(&self) -> usize {
+        self.to_send().len()
     }
 }
 
 impl Transport for Engine {
     fn receive_space(&mut self) -> &mut [u8] {
-        let wanted = if self.hungry {
-            INCOMING_LIMIT - self.incoming.len()
-        } else {
-            SMALL_RECEIVE
-        };
-        self.incoming
-            .space(wanted.min(INCOMING_LIMIT - self.incoming.len()))
+        each!(self, engine => engine.receive_space())
     }
-
     fn received(&mut self, n: usize) {
-        self.hungry = n > 0 && n >= self.incoming.space(0).len();
-        self.incoming.commit(n);
-        self.handshake_bytes = self.handshake_bytes.saturating_add(n);
-        self.starved = false;
+        each!(self, engine => engine.received(n));
     }
-
     fn received_end(&mut self) {
-        self.transport_ended = true;
+        each!(self, engine => engine.received_end());
     }
-
     fn to_send(&self) -> &[u8] {
-        self.outgoing.filled()
+        each!(self, engine => engine.to_send())
     }
-
     fn sent(&mut self, n: usize) {
-        self.outgoing.consume(n);
+        each!(self, engine => engine.sent(n));
     }
 }

@@ -44,6 +44,7 @@ mod error;
 mod facts;
 mod handshake;
 mod provider;
+mod rustls_engine;
 mod session;
 mod transport;
 mod verify;

@@ -2,18 +2,13 @@
 
 use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
-use std::sync::Arc;
 
-use qio_creds::{ClientCreds, ServerCreds, Snapshot};
-use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
-use rustls::server::UnbufferedServerConnection;
+use qio_creds::{ClientCreds, ServerCreds};
 
 use crate::buffer::scatter;
-use crate::config;
 use crate::engine::{Engine, Job, RECORD_CONTENT, Stop};
 use crate::error::{PeerRole, TlsError};
-use crate::facts::{Peer, PeerCertificate, TlsFacts};
+use crate::facts::{Peer, TlsFacts};
 use crate::transport::Transport;
 
 /// Plaintext taken in one write. More at once would only push ciphertext out of the processor's cache before it
@@ -42,7 +37,6 @@ pub enum HandshakeStep {
 /// After an error, [`Transport::to_send`] holds the alert for the peer.
 pub struct Handshake {
     engine: Engine,
-    verify_peer: bool,
 }
 
 impl Handshake {
@@ -52,18 +46,8 @@ impl Handshake {
     /// [`TlsError::NoName`] if there is no name although the credentials verify peers;
     /// [`TlsError::InvalidName`]; [`TlsError::Unusable`] credentials.
     pub fn client(creds: &ClientCreds, name: Option<&str>) -> Result<Self, TlsError> {
-        let verify_peer = creds.snapshot().verify_peer();
-        let name = match name {
-            Some(name) => server_name(name)?,
-            None if verify_peer => return Err(TlsError::NoName),
-            // Nobody will look at it, and an address is never sent to the server.
-            None => ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4]))),
-        };
-        let connection = UnbufferedClientConnection::new(config::client(creds)?, name)
-            .map_err(|error| unusable(creds.creds().name(), &error))?;
         Ok(Handshake {
-            engine: Engine::client(connection),
-            verify_peer,
+            engine: Engine::client(creds, name)?,
         })
     }
 
@@ -72,12 +56,8 @@ impl Handshake {
     /// # Errors
     /// [`TlsError::Unusable`] credentials.
     pub fn server(creds: &ServerCreds) -> Result<Self, TlsError> {
-        let snapshot: Arc<Snapshot> = creds.snapshot();
-        let connection = UnbufferedServerConnection::new(config::server(creds)?)
-            .map_err(|error| unusable(creds.creds().name(), &error))?;
         Ok(Handshake {
-            engine: Engine::server(connection),
-            verify_peer: snapshot.verify_peer(),
+            engine: Engine::server(creds)?,
         })
     }
 
@@ -107,7 +87,7 @@ impl Handshake {
             Ok(HandshakeStep::Send)
         } else if self.engine.is_established() {
             Ok(HandshakeStep::Done)
-        } else if self.engine.transport_ended {
+        } else if self.engine.has_ended() {
             Err(TlsError::HandshakeCut {
                 role: self.engine.peer_role(),
                 after: None,
@@ -132,17 +112,7 @@ impl Handshake {
             return Err(Box::new(self));
         }
         let facts = self.engine.facts();
-        let peer = match self.engine.state().peer_certificates() {
-            Some(chain) if !chain.is_empty() => {
-                let certificate = PeerCertificate::new(chain.to_vec());
-                if self.verify_peer {
-                    Peer::Verified(certificate)
-                } else {
-                    Peer::Unverified(certificate)
-                }
-            }
-            _ => Peer::Unknown,
-        };
+        let peer = self.engine.peer();
         Ok(Session {
             engine: self.engine,
             facts,
@@ -151,24 +121,6 @@ impl Handshake {
             closed: false,
             relaxed_eof: false,
         })
-    }
-}
-
-fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
-    let bare = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    let invalid = |_| TlsError::InvalidName {
-        name: name.escape_default().to_string(),
-    };
-    Ok(ServerName::try_from(bare).map_err(invalid)?.to_owned())
-}
-
-fn unusable(creds: &str, error: &rustls::Error) -> TlsError {
-    TlsError::Unusable {
-        creds: creds.to_owned(),
-        what: error.to_string(),
     }
 }
 
@@ -249,8 +201,8 @@ impl Session {
     /// [`TlsError::Truncated`] when the transport ended without a close_notify; whatever the peer did wrong.
     pub fn readv(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Result<ReadOutcome, TlsError> {
         let room: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let mut done = self.engine.plaintext.drain_into(bufs, 0);
-        while done < room && !self.engine.peer_closed {
+        let mut done = self.engine.drain(bufs);
+        while done < room && !self.engine.peer_closed() {
             let read = self.engine.read(&mut |data, rest| {
                 let n = scatter(bufs, done, data);
                 done += n;
@@ -265,9 +217,9 @@ impl Session {
         }
         if done > 0 || room == 0 {
             Ok(ReadOutcome::Data(done))
-        } else if self.engine.peer_closed {
+        } else if self.engine.peer_closed() {
             Ok(ReadOutcome::End)
-        } else if !self.engine.transport_ended {
+        } else if !self.engine.has_ended() {
             Ok(ReadOutcome::NeedsInput)
         } else if self.relaxed_eof {
             Ok(ReadOutcome::End)
