@@ -72,7 +72,7 @@ fn honest(port: u16, creds: &ClientCreds) -> anyhow::Result<()> {
 fn hostile(port: u16, creds: &ClientCreds, step: usize) -> anyhow::Result<()> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    if step % 8 == 0 {
+    if step.is_multiple_of(8) {
         return Ok(()); // before anything
     }
     let mut greeting = [0; 18];
