@@ -209,6 +209,10 @@ impl Server {
                 () = self.shared.stopped() => break Ok(()),
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
                     let served = self.note_end(ended) == Progress::Negotiated;
+                    if connections.is_empty() {
+                        // Buffers are kept for clients that are there, not for those that may come.
+                        self.shared.pool.clear();
+                    }
                     if served && connections.is_empty() && self.shared.lifetime == Lifetime::UntilIdle {
                         tracing::info!("the last client has left");
                         break Ok(());
