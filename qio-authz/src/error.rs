@@ -1,6 +1,12 @@
-//! Why there is no answer.
+//! Why there is no answer, and why there is no access list.
+
+use std::io;
+use std::path::PathBuf;
+
+use qio_opts::{OptsError, RegistryError};
 
 use crate::MAX_IDENTITY_BYTES;
+use crate::list_file::MAX_FILE_BYTES;
 
 /// Why an access list gave no answer. Whoever asked is refused.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +18,65 @@ pub enum AuthzError {
         /// Its length.
         bytes: usize,
     },
+    /// There is no access list of that id at this moment, or the object is of another kind.
+    #[error("nobody is let in without an access list: {0}")]
+    Unresolved(#[from] RegistryError),
     /// An authorizer outside of this crate failed.
     #[error("authorization failed: {0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why an access list cannot be made, or a file not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthzSetupError {
+    /// The options are not those of the object's type.
+    #[error(transparent)]
+    Options(#[from] OptsError),
+    /// There is no such type of access list.
+    #[error(
+        "there is no authorization object of type '{0}' (known: authz-simple, authz-list, authz-list-file)"
+    )]
+    UnknownType(String),
+    /// A type that this build cannot make.
+    #[error(
+        "authz-pam is not supported: no library for PAM fits this program yet; use authz-list or authz-list-file"
+    )]
+    NoPam,
+    /// The file cannot be read.
+    #[error("cannot read the access list '{}'", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is larger than [`MAX_FILE_BYTES`].
+    #[error("the access list '{}' is larger than {} MiB, which cannot be meant", file.display(), MAX_FILE_BYTES >> 20)]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is not what it should be.
+    #[error(
+        "the access list '{}' is not valid: it must be JSON like {{\"policy\": \"deny\", \"rules\": [{{\"match\": \"CN=host1\", \"policy\": \"allow\"}}]}}",
+        file.display()
+    )]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: OptsError,
+    },
+    /// Changes of the file cannot be noticed.
+    #[error(
+        "cannot watch the access list '{}' for changes: use refresh=off to load it only once",
+        file.display()
+    )]
+    Watch {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
 }

@@ -1,0 +1,156 @@
+//! One type for all kinds of access lists, so that a registry can hold and find them.
+
+use qio_opts::{Object, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Authorizer, AuthzError, AuthzList, AuthzListFile, AuthzListFileOptions, AuthzListOptions,
+    AuthzSetupError, AuthzSimple, AuthzSimpleOptions,
+};
+
+/// An access list of any kind: what `--object authz-...` makes and `--tls-authz` names.
+///
+/// Cloning it makes another handle to the same list.
+#[derive(Debug, Clone)]
+pub struct Authz {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Simple(AuthzSimple),
+    List(AuthzList),
+    ListFile(AuthzListFile),
+}
+
+impl Authz {
+    /// Makes the object that `options` describe. Blocks on the file system for a list in a file.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthzSetupError`] if a file cannot be loaded or watched.
+    pub fn new(options: AuthzOptions) -> Result<Self, AuthzSetupError> {
+        Ok(match options {
+            AuthzOptions::Simple(options) => AuthzSimple::from(options).into(),
+            AuthzOptions::List(options) => options.into_list().into(),
+            AuthzOptions::ListFile(options) => AuthzListFile::load(options)?.into(),
+        })
+    }
+
+    /// The list behind it, to change its rules at run time; none if it is of another kind.
+    #[must_use]
+    pub fn as_list(&self) -> Option<&AuthzList> {
+        match &self.kind {
+            Kind::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The list in a file behind it; none if it is of another kind.
+    #[must_use]
+    pub fn as_list_file(&self) -> Option<&AuthzListFile> {
+        match &self.kind {
+            Kind::ListFile(list) => Some(list),
+            _ => None,
+        }
+    }
+}
+
+impl Authorizer for Authz {
+    fn is_allowed(&self, identity: &str) -> Result<bool, AuthzError> {
+        match &self.kind {
+            Kind::Simple(simple) => simple.is_allowed(identity),
+            Kind::List(list) => list.is_allowed(identity),
+            Kind::ListFile(list) => list.is_allowed(identity),
+        }
+    }
+}
+
+impl Object for Authz {
+    const KIND: &'static str = "access list";
+
+    fn type_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Simple(_) => "authz-simple",
+            Kind::List(_) => "authz-list",
+            Kind::ListFile(_) => "authz-list-file",
+        }
+    }
+}
+
+impl From<AuthzSimple> for Authz {
+    fn from(simple: AuthzSimple) -> Self {
+        Self {
+            kind: Kind::Simple(simple),
+        }
+    }
+}
+
+impl From<AuthzList> for Authz {
+    fn from(list: AuthzList) -> Self {
+        Self {
+            kind: Kind::List(list),
+        }
+    }
+}
+
+impl From<AuthzListFile> for Authz {
+    fn from(list: AuthzListFile) -> Self {
+        Self {
+            kind: Kind::ListFile(list),
+        }
+    }
+}
+
+/// The options of an access list, with its type in the key `qom-type`.
+///
+/// ```
+/// use qio_authz::{Authorizer, Authz, AuthzOptions};
+///
+/// let options: AuthzOptions =
+///     qio_opts::from_option("authz-simple,id=authz0,identity=CN=host1,,O=Example", Some("qom-type"))?;
+/// assert_eq!(options.id(), Some("authz0"));
+/// assert!(Authz::new(options)?.is_allowed("CN=host1,O=Example")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "qom-type")]
+#[non_exhaustive]
+pub enum AuthzOptions {
+    /// One identity.
+    #[serde(rename = "authz-simple", deserialize_with = "qio_opts::lenient")]
+    Simple(AuthzSimpleOptions),
+    /// Rules.
+    #[serde(rename = "authz-list", deserialize_with = "qio_opts::lenient")]
+    List(AuthzListOptions),
+    /// Rules in a file.
+    #[serde(rename = "authz-list-file", deserialize_with = "qio_opts::lenient")]
+    ListFile(AuthzListFileOptions),
+}
+
+impl AuthzOptions {
+    /// Options of which the type is known already, and is not among `value`'s keys any more.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthzSetupError::UnknownType`], [`AuthzSetupError::NoPam`], or [`AuthzSetupError::Options`].
+    pub fn of_type(type_name: &str, value: Value) -> Result<Self, AuthzSetupError> {
+        Ok(match type_name {
+            "authz-simple" => Self::Simple(value.into_type()?),
+            "authz-list" => Self::List(value.into_type()?),
+            "authz-list-file" => Self::ListFile(value.into_type()?),
+            "authz-pam" => return Err(AuthzSetupError::NoPam),
+            other => return Err(AuthzSetupError::UnknownType(other.to_owned())),
+        })
+    }
+
+    /// The id by which services name the object, if it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Simple(options) => options.id.as_deref(),
+            Self::List(options) => options.id.as_deref(),
+            Self::ListFile(options) => options.id.as_deref(),
+        }
+    }
+}
