@@ -174,6 +174,8 @@ fn certtool_reads_what_we_read() -> anyhow::Result<()> {
         )?;
         let snapshot = pki.load(endpoint)?.snapshot();
         let leaf = snapshot
+            .x509()
+            .context("certificates")?
             .identities()
             .first()
             .and_then(|identity| identity.chain().first());

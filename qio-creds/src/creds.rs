@@ -7,13 +7,13 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 
 use crate::check::{self, Findings, Subject, SubjectIdentity};
-use crate::snapshot::Contents;
+use crate::snapshot::{Contents, X509};
 use crate::{
-    CredsError, Defect, Endpoint, Identity, KeyPermissions, Snapshot, TlsCredsX509Options, WrongEndpoint,
-    load,
+    CredsError, Defect, Endpoint, Identity, KeyPermissions, Psk, Snapshot, TlsCredsPskOptions,
+    TlsCredsX509Options, WrongEndpoint, load, psk_file,
 };
 
-/// An x509 credentials object: QEMU's `tls-creds-x509`.
+/// A credentials object: QEMU's `tls-creds-x509` or `tls-creds-psk`.
 ///
 /// Cloning it makes another handle to the same object. [`reload`](Self::reload) through any handle is seen by all.
 ///
@@ -40,11 +40,26 @@ struct Shared {
 
 #[derive(Debug)]
 enum Source {
-    Files {
+    X509Files {
         options: TlsCredsX509Options,
         permissions: KeyPermissions,
     },
+    PskFile {
+        options: TlsCredsPskOptions,
+        permissions: KeyPermissions,
+    },
     Memory,
+}
+
+impl Source {
+    /// Reads the files, or none if there are none.
+    fn read(&self) -> Option<Result<Snapshot, CredsError>> {
+        match self {
+            Self::X509Files { options, permissions } => Some(load::directory(options, *permissions)),
+            Self::PskFile { options, permissions } => Some(psk_file::directory(options, *permissions)),
+            Self::Memory => None,
+        }
+    }
 }
 
 impl TlsCreds {
@@ -60,18 +75,42 @@ impl TlsCreds {
             load::name_of(&options),
             options.id.clone(),
             snapshot,
-            Source::Files { options, permissions },
+            Source::X509Files { options, permissions },
         ))
     }
 
-    /// Starts credentials that come from memory, for programs that keep their certificates elsewhere.
+    /// Reads `keys.psk` in the directory that `options` names. Blocks on the file system.
+    ///
+    /// # Errors
+    ///
+    /// [`CredsError::Problems`] with everything that is wrong with the file, and
+    /// [`CredsError::NotSupported`] for properties this version cannot honour.
+    pub fn load_psk(options: TlsCredsPskOptions, permissions: KeyPermissions) -> Result<Self, CredsError> {
+        let snapshot = psk_file::directory(&options, permissions)?;
+        Ok(Self::with(
+            psk_file::name_of(&options),
+            options.id.clone(),
+            snapshot,
+            Source::PskFile { options, permissions },
+        ))
+    }
+
+    /// Pre-shared keys that come from memory, for programs that keep theirs elsewhere. The keys say which endpoint
+    /// the object is for.
+    #[must_use]
+    pub fn from_psk(id: Option<&str>, psk: Psk) -> Self {
+        let name = id.map_or_else(|| "in memory".to_owned(), |id| format!("'{id}'"));
+        let snapshot = Snapshot::new(psk.endpoint(), Contents::Psk(psk), Vec::new());
+        Self::with(name, id.map(str::to_owned), snapshot, Source::Memory)
+    }
+
+    /// Starts x509 credentials that come from memory, for programs that keep their certificates elsewhere.
     pub fn builder(endpoint: Endpoint) -> TlsCredsBuilder {
         TlsCredsBuilder {
             id: None,
             endpoint,
-            verify_peer: true,
             sanity_check: true,
-            contents: Contents::default(),
+            contents: X509::empty(true),
         }
     }
 
@@ -112,7 +151,8 @@ impl TlsCreds {
     #[must_use]
     pub fn dir(&self) -> Option<&Path> {
         match &self.shared.source {
-            Source::Files { options, .. } => Some(&options.dir),
+            Source::X509Files { options, .. } => Some(&options.dir),
+            Source::PskFile { options, .. } => Some(&options.dir),
             Source::Memory => None,
         }
     }
@@ -133,17 +173,19 @@ impl TlsCreds {
     ///
     /// As [`load`](Self::load), and [`CredsError::NotFromFiles`]. The old snapshot then stays in force.
     pub fn reload(&self) -> Result<Arc<Snapshot>, CredsError> {
-        let Source::Files { options, permissions } = &self.shared.source else {
-            return Err(CredsError::NotFromFiles {
-                name: self.shared.name.clone(),
-            });
-        };
         let _one_at_a_time = self
             .shared
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Arc::new(load::directory(options, *permissions)?);
+        let read = self
+            .shared
+            .source
+            .read()
+            .ok_or_else(|| CredsError::NotFromFiles {
+                name: self.shared.name.clone(),
+            })?;
+        let snapshot = Arc::new(read?);
         tracing::info!(creds = %self.shared.name, generation = snapshot.generation(), "TLS credentials reloaded");
         *self
             .shared
@@ -189,7 +231,10 @@ impl qio_opts::Object for TlsCreds {
     const KIND: &'static str = "TLS credentials";
 
     fn type_name(&self) -> &'static str {
-        "tls-creds-x509"
+        match self.snapshot().contents() {
+            Contents::X509(_) => "tls-creds-x509",
+            Contents::Psk(_) => "tls-creds-psk",
+        }
     }
 }
 
@@ -229,15 +274,14 @@ impl ClientCreds {
     }
 }
 
-/// Builds credentials from what is in memory; made by [`TlsCreds::builder`].
+/// Builds x509 credentials from what is in memory; made by [`TlsCreds::builder`].
 #[derive(Debug)]
 #[must_use = "nothing is made until build() is called"]
 pub struct TlsCredsBuilder {
     id: Option<String>,
     endpoint: Endpoint,
-    verify_peer: bool,
     sanity_check: bool,
-    contents: Contents,
+    contents: X509,
 }
 
 impl TlsCredsBuilder {
@@ -249,7 +293,7 @@ impl TlsCredsBuilder {
 
     /// Whether the peer must present a certificate that verifies; on unless said otherwise.
     pub fn verify_peer(mut self, verify_peer: bool) -> Self {
-        self.verify_peer = verify_peer;
+        self.contents.verify_peer = verify_peer;
         self
     }
 
@@ -286,7 +330,6 @@ impl TlsCredsBuilder {
         let Self {
             id,
             endpoint,
-            verify_peer,
             sanity_check,
             contents,
         } = self;
@@ -300,7 +343,7 @@ impl TlsCredsBuilder {
         };
 
         let mut findings = Findings::default();
-        if verify_peer && contents.ca.is_empty() {
+        if contents.verify_peer && contents.ca.is_empty() {
             findings.error(ca_file, Defect::NotGiven);
         }
         if endpoint == Endpoint::Server && contents.identities.is_empty() {
@@ -320,7 +363,7 @@ impl TlsCredsBuilder {
         };
         findings.append(check::check(&checked, sanity_check.then(OffsetDateTime::now_utc)));
         let warnings = findings.into_result(&name, endpoint)?;
-        let snapshot = Snapshot::new(endpoint, verify_peer, contents, warnings);
+        let snapshot = Snapshot::new(endpoint, Contents::X509(contents), warnings);
         Ok(TlsCreds::with(name, id, snapshot, Source::Memory))
     }
 }

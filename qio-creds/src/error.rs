@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{CertificateError, Endpoint};
+use crate::{CertificateError, Endpoint, InvalidPsk};
 
 /// Why a credentials object could not be made or reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,15 @@ pub enum CredsError {
         name: String,
         /// The property's name.
         property: &'static str,
+    },
+    /// A server was told which user to be.
+    #[error(
+        "username should not be set when endpoint=server: the server of TLS credentials {name} knows every user of \
+         its keys.psk; leave it out"
+    )]
+    UsernameOfServer {
+        /// The object, as an error names it.
+        name: String,
     },
     /// A reload was asked of credentials that were built in memory.
     #[error("TLS credentials {name} were built in memory, so there are no files to reload; build new ones")]
@@ -259,6 +268,52 @@ pub enum Defect {
         /// The file of trust anchors.
         ca_file: PathBuf,
     },
+    /// The file of pre-shared keys is not there.
+    #[error("the file does not exist")]
+    NoPskFile,
+    /// The file of pre-shared keys is empty, so a server would let nobody in.
+    #[error("the file holds no users")]
+    NoPskUsers,
+    /// A line of `keys.psk` that is of no use. What it holds is not told: it may be a key.
+    #[error("line {line} cannot be used: {what}")]
+    BadPskLine {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: InvalidPsk,
+    },
+    /// Too many bad lines to tell each.
+    #[error("{count} more lines cannot be used")]
+    MoreBadPskLines {
+        /// How many were not told.
+        count: usize,
+    },
+    /// The user that a client is to be has no line in `keys.psk`.
+    #[error("Username {} not found in PSK file", .username.escape_debug())]
+    NoSuchPskUser {
+        /// The user.
+        username: String,
+    },
+    /// A user has two lines; the first one counts.
+    #[error("line {line} names the user {} of line {first} again, and is ignored", .username.escape_debug())]
+    PskUserTwice {
+        /// The user.
+        username: String,
+        /// The line that is ignored, from 1.
+        line: usize,
+        /// The line that counts.
+        first: usize,
+    },
+    /// A key that is short enough to be guessed from a recorded handshake.
+    #[error(
+        "the key in line {line} has only {bytes} bytes, and can be guessed by whoever records a handshake"
+    )]
+    ShortPsk {
+        /// The line, from 1.
+        line: usize,
+        /// The length of the key, in bytes.
+        bytes: usize,
+    },
 }
 
 impl Defect {
@@ -305,6 +360,17 @@ impl Defect {
             Self::UnknownIssuer { ca_file, .. } | Self::WrongSignature { ca_file, .. } => {
                 format!("issue it from that authority, or add its issuer to {}", ca_file.display())
             }
+            Self::NoPskFile | Self::NoPskUsers => {
+                "make it with `qio psk add DIR USER` or psktool, or name another directory".to_owned()
+            }
+            Self::BadPskLine { .. } | Self::MoreBadPskLines { .. } => {
+                "write user:key with the key in hexadecimal, as `qio psk add` and psktool do".to_owned()
+            }
+            Self::NoSuchPskUser { .. } => {
+                "name a user of the file with username=, or copy the user's line from the server's file".to_owned()
+            }
+            Self::PskUserTwice { .. } => "remove one of the two lines".to_owned(),
+            Self::ShortPsk { .. } => "make a new one with `qio psk add` or psktool".to_owned(),
         }
     }
 }

@@ -45,6 +45,9 @@ mod options;
 mod pem_file;
 #[cfg(feature = "pki")]
 pub mod pki;
+mod psk;
+mod psk_file;
+mod psk_options;
 mod snapshot;
 
 pub use certificate::{CertificateError, CertificateSummary, KeyAlgorithm, printable};
@@ -54,7 +57,9 @@ pub use error::{CredsError, Defect, Problem};
 pub use key::PrivateKey;
 pub use options::TlsCredsX509Options;
 pub use pem_file::KeyPermissions;
-pub use snapshot::{Identity, Snapshot};
+pub use psk::{InvalidPsk, Psk, PskIdentity, PskKey, PskMatch, PskUsers};
+pub use psk_options::TlsCredsPskOptions;
+pub use snapshot::{Contents, Identity, Snapshot, X509};
 
 pub use rustls_pki_types;
 

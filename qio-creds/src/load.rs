@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use crate::check::{self, Findings, Subject, SubjectIdentity};
-use crate::snapshot::Contents;
+use crate::snapshot::{Contents, X509};
 use crate::{
     CredsError, Defect, Endpoint, Identity, KeyPermissions, PrivateKey, Problem, Snapshot,
     TlsCredsX509Options, pem_file,
@@ -40,7 +40,7 @@ pub(crate) fn directory(
 
     let endpoint = options.endpoint;
     let mut findings = Findings::default();
-    let mut contents = Contents::default();
+    let mut contents = X509::empty(options.verify_peer);
     let ca_file = options.dir.join(CA_CERT);
     let crl_file = options.dir.join(CA_CRL);
     let certificate_file = options.dir.join(format!("{endpoint}-cert.pem"));
@@ -93,7 +93,7 @@ pub(crate) fn directory(
     contents
         .identities
         .extend(chain.zip(key).map(|(chain, key)| Identity::new(chain, key)));
-    Ok(Snapshot::new(endpoint, options.verify_peer, contents, warnings))
+    Ok(Snapshot::new(endpoint, Contents::X509(contents), warnings))
 }
 
 type Read<T> = Result<T, Defect>;

@@ -17,6 +17,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// The most that is read of a file of revocation lists; those of large authorities have some megabytes.
 const MAX_CRL_FILE: u64 = 64 << 20;
 
+/// The most that is read of a file of pre-shared keys: half a million users.
+const MAX_PSK_FILE: u64 = 64 << 20;
+
 /// The most certificates a chain may have, the endpoint's own among them.
 pub(crate) const MAX_CHAIN: usize = 16;
 
@@ -77,15 +80,7 @@ pub(crate) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'stat
 
 /// The first private key of a file.
 pub(crate) fn private_key(path: &Path, permissions: KeyPermissions) -> Result<PrivateKey, Defect> {
-    let file = open(path)?;
-    if permissions == KeyPermissions::Private {
-        // Asked of the open file, so that what is checked is what is read.
-        let mode = file.metadata().map_err(Defect::Unreadable)?.mode() & 0o7777;
-        if mode & 0o066 != 0 {
-            return Err(Defect::KeyOpenToOthers { mode });
-        }
-    }
-    let text = Zeroizing::new(read(file, MAX_FILE)?);
+    let text = secret(path, permissions, MAX_FILE)?;
     if is_encrypted(&text) {
         return Err(Defect::KeyEncrypted);
     }
@@ -96,6 +91,24 @@ pub(crate) fn private_key(path: &Path, permissions: KeyPermissions) -> Result<Pr
         }),
         Err(error) => Err(bad_pem(&error)),
     }
+}
+
+/// The text of a file of pre-shared keys.
+pub(crate) fn psk(path: &Path, permissions: KeyPermissions) -> Result<Zeroizing<Vec<u8>>, Defect> {
+    secret(path, permissions, MAX_PSK_FILE)
+}
+
+/// The text of a file that only its owner may read or change.
+fn secret(path: &Path, permissions: KeyPermissions, limit: u64) -> Result<Zeroizing<Vec<u8>>, Defect> {
+    let file = open(path)?;
+    if permissions == KeyPermissions::Private {
+        // Asked of the open file, so that what is checked is what is read.
+        let mode = file.metadata().map_err(Defect::Unreadable)?.mode() & 0o7777;
+        if mode & 0o066 != 0 {
+            return Err(Defect::KeyOpenToOthers { mode });
+        }
+    }
+    Ok(Zeroizing::new(read(file, limit)?))
 }
 
 fn open(path: &Path) -> Result<File, Defect> {

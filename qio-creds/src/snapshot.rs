@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use crate::{Endpoint, PrivateKey, Problem};
+use crate::{Endpoint, PrivateKey, Problem, Psk};
 
 /// What a credentials object holds at one moment; it never changes.
 ///
@@ -14,11 +14,63 @@ use crate::{Endpoint, PrivateKey, Problem};
 pub struct Snapshot {
     generation: u64,
     endpoint: Endpoint,
-    verify_peer: bool,
-    ca: Vec<CertificateDer<'static>>,
-    crls: Vec<CertificateRevocationListDer<'static>>,
-    identities: Vec<Identity>,
+    contents: Contents,
     warnings: Vec<Problem>,
+}
+
+/// What a snapshot proves one end to the other with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Contents {
+    /// Certificates: `tls-creds-x509`.
+    X509(X509),
+    /// Pre-shared keys: `tls-creds-psk`.
+    Psk(Psk),
+}
+
+/// The contents of a `tls-creds-x509` object.
+#[derive(Debug)]
+pub struct X509 {
+    pub(crate) verify_peer: bool,
+    pub(crate) ca: Vec<CertificateDer<'static>>,
+    pub(crate) crls: Vec<CertificateRevocationListDer<'static>>,
+    pub(crate) identities: Vec<Identity>,
+}
+
+impl X509 {
+    /// Nothing yet.
+    pub(crate) fn empty(verify_peer: bool) -> Self {
+        Self {
+            verify_peer,
+            ca: Vec::new(),
+            crls: Vec::new(),
+            identities: Vec::new(),
+        }
+    }
+
+    /// Whether the peer must present a certificate that verifies against [`ca`](Self::ca).
+    #[must_use]
+    pub fn verify_peer(&self) -> bool {
+        self.verify_peer
+    }
+
+    /// The trust anchors: every certificate of `ca-cert.pem`, roots and intermediates alike.
+    #[must_use]
+    pub fn ca(&self) -> &[CertificateDer<'static>] {
+        &self.ca
+    }
+
+    /// The revocation lists of `ca-crl.pem`; empty where there is none.
+    #[must_use]
+    pub fn crls(&self) -> &[CertificateRevocationListDer<'static>] {
+        &self.crls
+    }
+
+    /// The identities this endpoint can present: at least one for a server, perhaps none for a client.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
 }
 
 /// A certificate with what leads from it to its authority, and the private key that belongs to it.
@@ -50,32 +102,15 @@ impl Identity {
     }
 }
 
-/// The contents of a snapshot before it has a generation.
-#[derive(Debug, Default)]
-pub(crate) struct Contents {
-    pub(crate) ca: Vec<CertificateDer<'static>>,
-    pub(crate) crls: Vec<CertificateRevocationListDer<'static>>,
-    pub(crate) identities: Vec<Identity>,
-}
-
 impl Snapshot {
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        verify_peer: bool,
-        contents: Contents,
-        warnings: Vec<Problem>,
-    ) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, contents: Contents, warnings: Vec<Problem>) -> Self {
         // One counter for the whole process: a generation names a snapshot, whichever object it came from, so it
         // can be the key of a cache.
         static GENERATION: AtomicU64 = AtomicU64::new(1);
-        let Contents { ca, crls, identities } = contents;
         Self {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             endpoint,
-            verify_peer,
-            ca,
-            crls,
-            identities,
+            contents,
             warnings,
         }
     }
@@ -92,28 +127,48 @@ impl Snapshot {
         self.endpoint
     }
 
-    /// Whether the peer must present a certificate that verifies against [`ca`](Self::ca).
+    /// Certificates or keys.
     #[must_use]
-    pub fn verify_peer(&self) -> bool {
-        self.verify_peer
+    pub fn contents(&self) -> &Contents {
+        &self.contents
     }
 
-    /// The trust anchors: every certificate of `ca-cert.pem`, roots and intermediates alike.
+    /// The certificates, if that is what the object holds.
     #[must_use]
-    pub fn ca(&self) -> &[CertificateDer<'static>] {
-        &self.ca
+    pub fn x509(&self) -> Option<&X509> {
+        match &self.contents {
+            Contents::X509(x509) => Some(x509),
+            Contents::Psk(_) => None,
+        }
     }
 
-    /// The revocation lists of `ca-crl.pem`; empty where there is none.
+    /// The pre-shared keys, if that is what the object holds.
     #[must_use]
-    pub fn crls(&self) -> &[CertificateRevocationListDer<'static>] {
-        &self.crls
+    pub fn psk(&self) -> Option<&Psk> {
+        match &self.contents {
+            Contents::Psk(psk) => Some(psk),
+            Contents::X509(_) => None,
+        }
     }
 
-    /// The identities this endpoint can present: at least one for a server, perhaps none for a client.
+    /// Whether a session with these credentials proves who the peer is: pre-shared keys always do, certificates
+    /// unless `verify-peer=off`.
     #[must_use]
-    pub fn identities(&self) -> &[Identity] {
-        &self.identities
+    pub fn authenticates_peer(&self) -> bool {
+        match &self.contents {
+            Contents::X509(x509) => x509.verify_peer,
+            Contents::Psk(_) => true,
+        }
+    }
+
+    /// Whether a client with these credentials must know the server's name: certificates are verified for a name,
+    /// and a key proves itself.
+    #[must_use]
+    pub fn needs_peer_name(&self) -> bool {
+        match &self.contents {
+            Contents::X509(x509) => x509.verify_peer,
+            Contents::Psk(_) => false,
+        }
     }
 
     /// What QEMU accepts in silence and some peers will refuse, found by the checks at load.

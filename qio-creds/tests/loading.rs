@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 
 use common::{Pki, authority, client, future, past, server};
 use qio_creds::pki::{Authority, AuthorityTemplate, KeyKind, Overwrite, Purpose};
-use qio_creds::{CredsError, Defect, Endpoint, KeyPermissions, TlsCreds, TlsCredsX509Options};
+use qio_creds::{CredsError, Defect, Endpoint, KeyPermissions, Snapshot, TlsCreds, TlsCredsX509Options};
 
 #[test]
 fn every_kind_of_key_loads_on_both_ends() {
@@ -24,10 +24,14 @@ fn every_kind_of_key_loads_on_both_ends() {
         for endpoint in [Endpoint::Server, Endpoint::Client] {
             let snapshot = pki.load(endpoint).unwrap().snapshot();
             assert_eq!(snapshot.endpoint(), endpoint);
-            assert_eq!(snapshot.ca(), [pki.authority.certificate().clone()]);
-            assert_eq!(snapshot.identities().len(), 1);
-            assert_eq!(snapshot.identities()[0].chain().len(), 1);
-            assert!(snapshot.verify_peer() && snapshot.crls().is_empty());
+            assert_eq!(
+                snapshot.x509().unwrap().ca(),
+                [pki.authority.certificate().clone()]
+            );
+            assert_eq!(snapshot.x509().unwrap().identities().len(), 1);
+            assert_eq!(snapshot.x509().unwrap().identities()[0].chain().len(), 1);
+            let x509 = snapshot.x509().unwrap();
+            assert!(x509.verify_peer() && x509.crls().is_empty() && snapshot.authenticates_peer());
             assert!(
                 snapshot.warnings().is_empty(),
                 "{kind}: {:?}",
@@ -40,8 +44,8 @@ fn every_kind_of_key_loads_on_both_ends() {
 #[test]
 fn a_client_may_have_no_certificate() {
     let snapshot = Pki::new().load(Endpoint::Client).unwrap().snapshot();
-    assert!(snapshot.identities().is_empty());
-    assert_eq!(snapshot.ca().len(), 1);
+    assert!(snapshot.x509().unwrap().identities().is_empty());
+    assert_eq!(snapshot.x509().unwrap().ca().len(), 1);
 }
 
 #[test]
@@ -200,7 +204,10 @@ fn errors_never_quote_a_damaged_key() {
 #[test]
 fn a_snapshot_never_prints_its_key() {
     let snapshot = Pki::server().load(Endpoint::Server).unwrap().snapshot();
-    let key = format!("{:?}", snapshot.identities()[0].key().der().secret_der());
+    let key = format!(
+        "{:?}",
+        snapshot.x509().unwrap().identities()[0].key().der().secret_der()
+    );
     let debug = format!("{snapshot:?}");
     assert!(debug.contains("redacted"));
     assert!(!debug.contains(&key[1..40]), "{debug}");
@@ -389,7 +396,7 @@ fn every_certificate_of_the_ca_file_is_an_anchor_and_only_the_used_one_must_be_s
     let both = expired.pair().certificate_pem() + &pki.authority.pair().certificate_pem();
     pki.write("ca-cert.pem", format!("a comment\n{both}"));
     let snapshot = pki.load(Endpoint::Server).unwrap().snapshot();
-    assert_eq!(snapshot.ca().len(), 2);
+    assert_eq!(snapshot.x509().unwrap().ca().len(), 2);
     assert!(matches!(snapshot.warnings(), [warning] if matches!(warning.what, Defect::Expired { .. })));
 
     // A client without a certificate of its own depends on all of them.
@@ -445,7 +452,8 @@ fn reload_replaces_the_snapshot_for_every_handle() {
     let new = creds.reload().unwrap();
     assert!(new.generation() > old.generation());
     assert_eq!(server_creds.snapshot().generation(), new.generation());
-    assert_ne!(old.identities()[0].chain(), new.identities()[0].chain());
+    let chain = |snapshot: &Snapshot| snapshot.x509().unwrap().identities()[0].chain().to_vec();
+    assert_ne!(chain(&old), chain(&new));
 }
 
 #[test]
@@ -500,7 +508,7 @@ fn one_object_serves_many_threads_while_it_is_reloaded() {
                         snapshot.generation() >= last,
                         "a thread never goes back to an older snapshot"
                     );
-                    assert_eq!(snapshot.identities().len(), 1);
+                    assert_eq!(snapshot.x509().unwrap().identities().len(), 1);
                     last = snapshot.generation();
                 }
             });
@@ -539,7 +547,7 @@ fn credentials_built_in_memory_are_checked_alike() {
         .verify_peer(false)
         .build()
         .unwrap();
-    assert!(creds.for_server().is_ok() && !creds.snapshot().verify_peer());
+    assert!(creds.for_server().is_ok() && !creds.snapshot().authenticates_peer());
     assert!(matches!(creds.reload(), Err(CredsError::NotFromFiles { .. })));
 
     let foreign = authority("other").issue(&server()).unwrap();
@@ -571,5 +579,14 @@ fn the_issuer_is_found_among_many_namesakes() {
         "ca-cert.pem",
         namesake.repeat(400) + &pki.authority.pair().certificate_pem(),
     );
-    assert_eq!(pki.load(Endpoint::Server).unwrap().snapshot().ca().len(), 401);
+    assert_eq!(
+        pki.load(Endpoint::Server)
+            .unwrap()
+            .snapshot()
+            .x509()
+            .unwrap()
+            .ca()
+            .len(),
+        401
+    );
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use qio_creds::Snapshot;
+use qio_creds::{Snapshot, X509};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -55,27 +55,36 @@ pub(crate) fn client(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Arc<Client
     CACHE.get(snapshot, || build_client(creds, snapshot))
 }
 
+fn certificates(snapshot: &Snapshot) -> Result<&X509, String> {
+    snapshot
+        .x509()
+        .ok_or_else(|| "pre-shared keys need the feature `psk` of qio-tls".to_owned())
+}
+
 fn build_server(creds: &str, snapshot: &Snapshot) -> Result<ServerConfig, TlsError> {
     let unusable = |what: String| TlsError::Unusable {
         creds: creds.to_owned(),
         what,
     };
+    let x509 = certificates(snapshot).map_err(unusable)?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?;
-    let builder = if snapshot.verify_peer() {
-        let rules = Rules::new(snapshot, provider()).map_err(unusable)?;
+    let builder = if x509.verify_peer() {
+        let x509 = certificates(snapshot).map_err(unusable)?;
+        let rules = Rules::new(x509, provider()).map_err(unusable)?;
         builder.with_client_cert_verifier(Arc::new(ClientVerifier(rules)))
     } else {
         builder.with_no_client_auth()
     };
-    let mut config = builder.with_cert_resolver(Arc::new(Identities::new(snapshot).map_err(unusable)?));
+    let mut config = builder.with_cert_resolver(Arc::new(Identities::new(x509).map_err(unusable)?));
     // Our order of suites wins: peers tend to list AES-256 first, which is slower and no safer.
     config.ignore_client_order = true;
     // No resumption: a resumed session would not be judged again, and tickets that nobody reads turn a close
     // into a reset.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.enable_secret_extraction = true; // for refusal.rs
     Ok(config)
 }
 
@@ -84,19 +93,21 @@ fn build_client(creds: &str, snapshot: &Snapshot) -> Result<ClientConfig, TlsErr
         creds: creds.to_owned(),
         what,
     };
-    let rules = Rules::new(snapshot, provider()).map_err(unusable)?;
+    let x509 = certificates(snapshot).map_err(unusable)?;
+    let rules = Rules::new(x509, provider()).map_err(unusable)?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?
         // "Dangerous" is any verifier but rustls's own. Ours is there because QEMU's rules differ: see verify.rs.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ServerVerifier(rules)));
-    let mut config = if snapshot.identities().is_empty() {
+    let mut config = if x509.identities().is_empty() {
         builder.with_no_client_auth()
     } else {
-        builder.with_client_cert_resolver(Arc::new(Identities::new(snapshot).map_err(unusable)?))
+        builder.with_client_cert_resolver(Arc::new(Identities::new(x509).map_err(unusable)?))
     };
     config.resumption = Resumption::disabled();
+    config.enable_secret_extraction = true; // for refusal.rs
     Ok(config)
 }
 
@@ -104,7 +115,7 @@ fn build_client(creds: &str, snapshot: &Snapshot) -> Result<ClientConfig, TlsErr
 struct Identities(Vec<Arc<CertifiedKey>>);
 
 impl Identities {
-    fn new(snapshot: &Snapshot) -> Result<Self, String> {
+    fn new(x509: &X509) -> Result<Self, String> {
         let load = |identity: &qio_creds::Identity| {
             let key = provider()
                 .key_provider
@@ -113,8 +124,7 @@ impl Identities {
             Ok(Arc::new(CertifiedKey::new(identity.chain().to_vec(), key)))
         };
         Ok(Identities(
-            snapshot
-                .identities()
+            x509.identities()
                 .iter()
                 .map(load)
                 .collect::<Result<_, String>>()?,

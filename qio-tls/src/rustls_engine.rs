@@ -141,7 +141,7 @@ impl RustlsEngine {
         snapshot: &Arc<Snapshot>,
         name: Option<&str>,
     ) -> Result<Self, TlsError> {
-        let verify_peer = snapshot.verify_peer();
+        let verify_peer = snapshot.needs_peer_name();
         let name = match name {
             Some(name) => server_name(name)?,
             None if verify_peer => return Err(TlsError::NoName),
@@ -163,7 +163,7 @@ impl RustlsEngine {
             .map_err(|error| unusable(creds.creds().name(), &error))?;
         Ok(RustlsEngine::new(
             Connection::Server(Box::new(connection)),
-            snapshot.verify_peer(),
+            snapshot.authenticates_peer(),
         ))
     }
 

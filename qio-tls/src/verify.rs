@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use qio_creds::{CertificateSummary, Snapshot};
+use qio_creds::{CertificateSummary, X509};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
@@ -281,10 +281,10 @@ fn common_name_matches(common_name: &str, name: &ServerName<'_>) -> bool {
 
 impl Rules {
     /// Rules from what a credentials object holds. The error names the certificate that cannot be an anchor.
-    pub(crate) fn new(snapshot: &Snapshot, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+    pub(crate) fn new(x509: &X509, provider: Arc<CryptoProvider>) -> Result<Self, String> {
         let mut anchors = Vec::new();
         let mut subjects = Vec::new();
-        for ca in snapshot.ca() {
+        for ca in x509.ca() {
             let anchor = anchor_from_trusted_cert(ca).map_err(|error| {
                 let subject = CertificateSummary::from_der(ca)
                     .map(|ca| ca.subject)
@@ -295,7 +295,7 @@ impl Rules {
             anchors.push(anchor.to_owned());
         }
         let mut crls = Vec::new();
-        for crl in snapshot.crls() {
+        for crl in x509.crls() {
             let crl = OwnedCertRevocationList::from_der(crl)
                 .map_err(|error| format!("a revocation list of ca-crl.pem cannot be used ({error:?})"))?;
             crls.push(CertRevocationList::Owned(crl));
@@ -305,7 +305,7 @@ impl Rules {
             crls,
             subjects,
             provider,
-            verify_peer: snapshot.verify_peer(),
+            verify_peer: x509.verify_peer(),
         })
     }
 

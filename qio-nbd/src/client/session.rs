@@ -245,7 +245,7 @@ fn verify_name(tls: &TlsSetup, host: Option<&str>) -> Result<Option<String>, Cli
         return Ok(None);
     };
     let name = hostname.as_deref().or(host).map(ToOwned::to_owned);
-    if name.is_none() && creds.snapshot().verify_peer() {
+    if name.is_none() && creds.snapshot().needs_peer_name() {
         return Err(ClientError::NoName);
     }
     Ok(name)

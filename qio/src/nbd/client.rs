@@ -71,7 +71,7 @@ impl ClientOptions {
             let creds = creds.for_client().with_context(|| format!("--tls-creds {id}"))?;
             if uri
                 .tls_verify_peer
-                .is_some_and(|verify| verify != creds.snapshot().verify_peer())
+                .is_some_and(|verify| verify != creds.snapshot().authenticates_peer())
             {
                 bail!("tls-verify-peer of {uri} contradicts verify-peer of the object '{id}'");
             }

@@ -177,7 +177,7 @@ fn tls(command: &ServeCommand) -> anyhow::Result<ServerTls> {
 }
 
 fn verifies(creds: &ServerCreds) -> bool {
-    creds.snapshot().verify_peer()
+    creds.snapshot().authenticates_peer()
 }
 
 fn protection(tls: &ServerTls) -> &'static str {
