@@ -70,7 +70,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 pub use error::OptsError;
 pub use keyval::Keyval;
-pub use registry::{Object, ObjectInfo, ObjectRegistry, RegistryError, check_id};
+pub use registry::{Object, ObjectInfo, ObjectRegistry, RegistryError, WeakRegistry, check_id};
 pub use ser::to_keyval;
 pub use size::{InvalidSize, Size};
 pub use value::{Map, Value};

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 /// Something that a user creates by `--object TYPE,id=ID,...` and refers to by its id.
 pub trait Object: Any + Send + Sync {
@@ -180,6 +180,14 @@ impl ObjectRegistry {
         self.read().iter().map(info).collect()
     }
 
+    /// A handle that does not keep the objects alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakRegistry {
+        WeakRegistry {
+            entries: Arc::downgrade(&self.entries),
+        }
+    }
+
     // A panic elsewhere cannot leave the map half-changed, so a poisoned lock is as good as any.
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Entry>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
@@ -193,6 +201,27 @@ impl ObjectRegistry {
 impl std::fmt::Debug for ObjectRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.list()).finish()
+    }
+}
+
+/// A handle that does not keep the objects alive, for objects that look up others by id when they are used: one that
+/// held an [`ObjectRegistry`] would keep alive the very set that keeps it alive.
+#[derive(Clone, Default)]
+pub struct WeakRegistry {
+    entries: Weak<RwLock<BTreeMap<String, Entry>>>,
+}
+
+impl WeakRegistry {
+    /// The set of objects, unless every [`ObjectRegistry`] of it is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<ObjectRegistry> {
+        self.entries.upgrade().map(|entries| ObjectRegistry { entries })
+    }
+}
+
+impl std::fmt::Debug for WeakRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WeakRegistry")
     }
 }
 
@@ -325,6 +354,21 @@ mod tests {
         objects.add("nosy", Nosy(objects.clone())).unwrap();
         objects.delete("nosy").unwrap();
         assert!(objects.list().is_empty());
+    }
+
+    #[test]
+    fn a_weak_handle_lets_the_objects_go() {
+        let objects = ObjectRegistry::new();
+        let weak = objects.downgrade();
+        let secret = objects.add("a", Secret(1)).unwrap();
+        assert_eq!(weak.upgrade().unwrap().get::<Secret>("a").unwrap().0, 1);
+        drop(objects);
+        assert!(weak.upgrade().is_none() && WeakRegistry::default().upgrade().is_none());
+        assert_eq!(
+            Arc::strong_count(&secret),
+            1,
+            "the registry gave its own handle up"
+        );
     }
 
     #[test]
