@@ -144,6 +144,11 @@ impl Engine {
         PeerRole::of_peer_of(each!(self, engine => engine.endpoint()))
     }
 
+    /// Ends an established session, and gives what is still to be sent: access_denied, if the engine can say it.
+    pub(crate) fn refuse(self) -> Vec<u8> {
+        each!(self, engine => engine.refuse())
+    }
+
     /// Encrypted bytes that wait to be sent.
     pub(crate) fn pending(&self) -> usize {
         self.to_send().len()

@@ -124,6 +124,16 @@ pub enum TlsError {
          (the client needs client-cert.pem and client-key.pem, signed by the authority in our ca-cert.pem)"
     )]
     NoPeerCertificate,
+    /// The peer is who it says, and may not use the service. It has been told so with access_denied.
+    #[error("the {role} \"{identity}\" is not authorized{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NotAuthorized {
+        /// Which side the peer is on.
+        role: PeerRole,
+        /// The identity it has proved.
+        identity: String,
+        /// What the access list said, if it said more than no.
+        why: Option<String>,
+    },
     /// The peer ended the session with an alert.
     #[error("the {role} ended the session with the TLS alert {alert}{}", Hint(*.alert, *.role))]
     AlertReceived {
@@ -275,7 +285,9 @@ impl TlsError {
             TlsError::Truncated { .. } | TlsError::HandshakeCut { .. } => io::ErrorKind::UnexpectedEof,
             TlsError::AlertReceived { .. } => io::ErrorKind::ConnectionAborted,
             TlsError::HandshakeTimeout { .. } => io::ErrorKind::TimedOut,
-            TlsError::PeerCertificate { .. } | TlsError::NoPeerCertificate => io::ErrorKind::PermissionDenied,
+            TlsError::PeerCertificate { .. }
+            | TlsError::NoPeerCertificate
+            | TlsError::NotAuthorized { .. } => io::ErrorKind::PermissionDenied,
             TlsError::Transport { kind, .. } => *kind,
             _ => io::ErrorKind::InvalidData,
         };

@@ -1,14 +1,16 @@
 //! Driving a handshake over a channel, in each of the three ways.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qio_authz::Authorizer;
 use qio_channel::{Channel, ChannelInfo, Direction, Features, Readiness, Shutdown, wait};
 use qio_creds::{ClientCreds, ServerCreds};
 
 use crate::channel::TlsChannel;
 use crate::error::{PeerRole, TlsError};
-use crate::session::{Handshake, HandshakeStep, Session};
+use crate::session::{Handshake, HandshakeStep, Session, Verdict};
 use crate::transport::Transport;
 
 /// How long a refused peer gets to read why, before the connection goes.
@@ -23,8 +25,40 @@ const GOODBYE_BYTES: usize = 256 << 10;
 pub enum Progress {
     /// Wait for [`TlsHandshake::readiness`], then step again.
     Pending,
+    /// The peer is verified: ask [`TlsHandshake::question`], on any thread, and tell
+    /// [`TlsHandshake::decide`]. Only with an authorizer.
+    Authorize,
     /// It is over: [`TlsHandshake::finish`].
     Done,
+}
+
+/// Whether a verified peer may use the service, still to be asked.
+#[derive(Debug, Clone)]
+#[must_use = "the peer waits for the answer"]
+pub struct Question {
+    identity: Option<String>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl Question {
+    /// Asks. May block for as long as the authorizer does.
+    #[must_use]
+    pub fn ask(&self) -> Verdict {
+        let Some(identity) = &self.identity else {
+            return Verdict::Denied {
+                why: Some(
+                    "it has proved no identity that an access list could know (verify-peer=off?)".to_owned(),
+                ),
+            };
+        };
+        match self.authorizer.is_allowed(identity) {
+            Ok(true) => Verdict::Allowed,
+            Ok(false) => Verdict::Denied { why: None },
+            Err(error) => Verdict::Denied {
+                why: Some(error.to_string()),
+            },
+        }
+    }
 }
 
 /// A handshake over a channel. It becomes a [`TlsChannel`], or an error; dropping it closes the connection.
@@ -38,6 +72,7 @@ pub enum Progress {
 pub struct TlsHandshake<C> {
     channel: C,
     handshake: Handshake,
+    authorizer: Option<Arc<dyn Authorizer>>,
     waits_for: Direction,
 }
 
@@ -51,6 +86,7 @@ impl<C: Channel> TlsHandshake<C> {
         Ok(TlsHandshake {
             channel,
             handshake: Handshake::client(creds, name)?,
+            authorizer: None,
             waits_for: Direction::Write,
         })
     }
@@ -63,8 +99,34 @@ impl<C: Channel> TlsHandshake<C> {
         Ok(TlsHandshake {
             channel,
             handshake: Handshake::server(creds)?,
+            authorizer: None,
             waits_for: Direction::Read,
         })
+    }
+
+    /// Lets a verified peer in only if `authorizer` knows it: by the distinguished name of its certificate, or by its
+    /// name among the pre-shared keys. Whoever is refused is told access_denied, and gets no byte of the service.
+    #[must_use]
+    pub fn with_authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.handshake = self.handshake.with_authorization();
+        self.authorizer = Some(authorizer);
+        self
+    }
+
+    /// What to ask after [`Progress::Authorize`]; `None` at any other time.
+    pub fn question(&self) -> Option<Question> {
+        let peer = self.handshake.peer()?;
+        Some(Question {
+            identity: peer.verified_name().map(str::to_owned),
+            authorizer: Arc::clone(self.authorizer.as_ref()?),
+        })
+    }
+
+    /// Answers [`Progress::Authorize`]; then step again.
+    #[must_use]
+    pub fn decide(mut self, verdict: Verdict) -> Self {
+        self.handshake = self.handshake.decide(verdict);
+        self
     }
 
     /// Goes as far as it can without blocking, over a channel in non-blocking mode.
@@ -84,6 +146,7 @@ impl<C: Channel> TlsHandshake<C> {
         loop {
             let moved = match self.handshake.step()? {
                 HandshakeStep::Done => return Ok(Progress::Done),
+                HandshakeStep::Authorize => return Ok(Progress::Authorize),
                 HandshakeStep::Send => {
                     self.waits_for = Direction::Write;
                     self.send()
@@ -151,6 +214,7 @@ impl<C: Channel> TlsHandshake<C> {
         let TlsHandshake {
             channel,
             handshake,
+            authorizer,
             waits_for,
         } = self;
         match handshake.into_session() {
@@ -161,6 +225,7 @@ impl<C: Channel> TlsHandshake<C> {
             Err(handshake) => Err(Box::new(TlsHandshake {
                 channel,
                 handshake: *handshake,
+                authorizer,
                 waits_for,
             })),
         }
@@ -184,6 +249,11 @@ impl<C: Channel> TlsHandshake<C> {
         loop {
             match self.step() {
                 Ok(Progress::Done) => break,
+                Ok(Progress::Authorize) => {
+                    if let Some(question) = self.question() {
+                        self = self.decide(question.ask());
+                    }
+                }
                 Ok(Progress::Pending) => match wait(self.readiness(), deadline) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -256,29 +326,49 @@ impl<C: Channel + Unpin> TlsHandshake<C> {
         C: 'static,
     {
         use std::future::poll_fn;
+        use tokio::time::{Instant, timeout_at};
 
         let role = self.peer_role();
-        let mut driver =
-            qio_channel::AsyncChannel::new(Stepping(self)).map_err(|error| TlsError::transport(&error))?;
-        let handshake =
-            async { poll_fn(|cx| driver.poll_operation(cx, Direction::Read, Stepping::step)).await };
-        let outcome = match tokio::time::timeout(limit, handshake).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Err(TlsError::transport(&error)),
-            Err(_) => Err(TlsError::HandshakeTimeout { role, limit }),
-        };
-        match outcome {
-            Ok(()) => driver.into_inner().0.established(),
-            Err(error) => {
-                if !matches!(error, TlsError::HandshakeTimeout { .. }) {
+        // A limit beyond the end of time is none.
+        let now = Instant::now();
+        let deadline = now
+            .checked_add(limit)
+            .unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
+        let late = TlsError::HandshakeTimeout { role, limit };
+        let mut handshake = self;
+        loop {
+            let mut driver = qio_channel::AsyncChannel::new(Stepping(handshake))
+                .map_err(|error| TlsError::transport(&error))?;
+            let stepping = poll_fn(|cx| driver.poll_operation(cx, Direction::Read, Stepping::step));
+            match timeout_at(deadline, stepping).await {
+                Ok(Ok(Ok(Progress::Authorize))) => {
+                    handshake = driver.into_inner().0;
+                    let Some(question) = handshake.question() else {
+                        return Err(TlsError::Internal("nobody to ask for authorization".to_owned()));
+                    };
+                    // It may block, so not on this thread.
+                    let asked = tokio::task::spawn_blocking(move || question.ask());
+                    let verdict = match timeout_at(deadline, asked).await {
+                        Ok(Ok(verdict)) => verdict,
+                        Ok(Err(error)) => Verdict::Denied {
+                            why: Some(format!("the authorizer failed: {error}")),
+                        },
+                        Err(_) => return Err(late),
+                    };
+                    handshake = handshake.decide(verdict);
+                }
+                Ok(Ok(Ok(_))) => return driver.into_inner().0.established(),
+                Ok(Ok(Err(error))) => {
                     let mut budget = GOODBYE_BYTES;
                     let goodbye = poll_fn(|cx| {
                         driver.poll_operation(cx, Direction::Read, |stepping| stepping.0.goodbye(&mut budget))
                     });
                     // However it ends, the connection goes now.
-                    let _ = tokio::time::timeout(limit.min(GOODBYE_TIME), goodbye).await;
+                    let _ = timeout_at(deadline.min(Instant::now() + GOODBYE_TIME), goodbye).await;
+                    return Err(error);
                 }
-                Err(error)
+                Ok(Err(error)) => return Err(TlsError::transport(&error)),
+                Err(_) => return Err(late),
             }
         }
     }
@@ -291,11 +381,10 @@ struct Stepping<C>(TlsHandshake<C>);
 
 #[cfg(feature = "tokio")]
 impl<C: Channel> Stepping<C> {
-    fn step(&mut self) -> io::Result<Result<(), TlsError>> {
+    fn step(&mut self) -> io::Result<Result<Progress, TlsError>> {
         match self.0.step() {
             Ok(Progress::Pending) => Err(io::ErrorKind::WouldBlock.into()),
-            Ok(Progress::Done) => Ok(Ok(())),
-            Err(error) => Ok(Err(error)),
+            outcome => Ok(outcome),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::engine::{
 };
 use crate::error::{PeerRole, TlsError};
 use crate::facts::{Peer, PeerCertificate, TlsFacts, TlsVersion};
+use crate::refusal;
 use crate::transport::Transport;
 use crate::verify;
 
@@ -328,6 +329,27 @@ impl RustlsEngine {
                 Err(self.fail(error))
             }
         }
+    }
+
+    /// Takes the session apart, and gives what is still to be sent: access_denied, behind what waited already.
+    pub(crate) fn refuse(self) -> Vec<u8> {
+        let mut last_words = self.outgoing.filled().to_vec();
+        let version = self.facts().version;
+        let secrets = match self.connection {
+            Connection::Client(connection) => connection
+                .dangerous_into_kernel_connection()
+                .map(|(secrets, _)| secrets),
+            Connection::Server(connection) => connection
+                .dangerous_into_kernel_connection()
+                .map(|(secrets, _)| secrets),
+        };
+        match secrets.map(|secrets| refusal::access_denied(version, secrets.tx.0, &secrets.tx.1)) {
+            Ok(Some(alert)) => last_words.extend(alert),
+            // The peer is refused all the same; it only is not told why.
+            Ok(None) => tracing::debug!("no access_denied for this cipher suite"),
+            Err(error) => tracing::debug!(%error, "no access_denied"),
+        }
+        last_words
     }
 
     /// A broken session is over: asking the engine again could only make it process the same bytes again.

@@ -23,8 +23,45 @@ pub enum HandshakeStep {
     Send,
     /// Receive into [`Transport::receive_space`], then step again.
     Receive,
+    /// The peer is verified. Find out whether [`Handshake::peer`] may use the service, tell
+    /// [`Handshake::decide`], then step again. Only after [`Handshake::with_authorization`].
+    Authorize,
     /// It is over: [`Handshake::into_session`].
     Done,
+}
+
+/// Whether a verified peer may use the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Allowed,
+    /// It may not. The reason is for our log; the peer hears access_denied.
+    Denied {
+        /// Why, where there is more to say than no.
+        why: Option<String>,
+    },
+}
+
+/// Where a handshake stands.
+enum State {
+    Running {
+        engine: Engine,
+        authorization: Authorization,
+    },
+    /// The peer has been refused: there is no session any more, only last words to send.
+    Refused {
+        error: TlsError,
+        role: PeerRole,
+        last_words: Vec<u8>,
+    },
+}
+
+/// Whether somebody has to be asked between verification and the first byte of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Authorization {
+    NotNeeded,
+    Needed,
+    Granted,
 }
 
 /// A handshake in progress.
@@ -36,7 +73,7 @@ pub enum HandshakeStep {
 ///
 /// After an error, [`Transport::to_send`] holds the alert for the peer.
 pub struct Handshake {
-    engine: Engine,
+    state: State,
 }
 
 impl Handshake {
@@ -46,9 +83,7 @@ impl Handshake {
     /// [`TlsError::NoName`] if there is no name although the credentials verify peers;
     /// [`TlsError::InvalidName`]; [`TlsError::Unusable`] credentials.
     pub fn client(creds: &ClientCreds, name: Option<&str>) -> Result<Self, TlsError> {
-        Ok(Handshake {
-            engine: Engine::client(creds, name)?,
-        })
+        Ok(Handshake::over(Engine::client(creds, name)?))
     }
 
     /// The server's side.
@@ -56,9 +91,27 @@ impl Handshake {
     /// # Errors
     /// [`TlsError::Unusable`] credentials.
     pub fn server(creds: &ServerCreds) -> Result<Self, TlsError> {
-        Ok(Handshake {
-            engine: Engine::server(creds)?,
-        })
+        Ok(Handshake::over(Engine::server(creds)?))
+    }
+
+    fn over(engine: Engine) -> Self {
+        Handshake {
+            state: State::Running {
+                engine,
+                authorization: Authorization::NotNeeded,
+            },
+        }
+    }
+
+    /// Asks, once the peer is verified, whether it may use the service: see [`HandshakeStep::Authorize`].
+    ///
+    /// No byte of data moves in either direction before the answer, resumed session or not.
+    #[must_use]
+    pub fn with_authorization(mut self) -> Self {
+        if let State::Running { authorization, .. } = &mut self.state {
+            *authorization = Authorization::Needed;
+        }
+        self
     }
 
     /// Goes as far as it can.
@@ -66,41 +119,96 @@ impl Handshake {
     /// # Errors
     /// Why there will be no session. The same error comes again if it is called again.
     pub fn step(&mut self) -> Result<HandshakeStep, TlsError> {
-        self.engine.check_handshake_budget()?;
-        loop {
-            match self.engine.run(&Job::Process)? {
+        let (engine, authorization) = match &mut self.state {
+            State::Running {
+                engine,
+                authorization,
+            } => (engine, *authorization),
+            State::Refused { error, .. } => return Err(error.clone()),
+        };
+        let cut = |engine: &Engine| TlsError::HandshakeCut {
+            role: engine.peer_role(),
+            after: None,
+        };
+        engine.check_handshake_budget()?;
+        while !engine.is_established() {
+            match engine.run(&Job::Process)? {
                 // Data can come right behind the peer's last handshake message; it waits for the session.
                 Stop::Data | Stop::JobDone => {}
-                Stop::PeerClosed => {
-                    return Err(TlsError::HandshakeCut {
-                        role: self.engine.peer_role(),
-                        after: None,
-                    });
-                }
+                Stop::PeerClosed => return Err(cut(engine)),
                 Stop::NeedsInput => break,
             }
-            if self.engine.is_established() {
-                break;
-            }
         }
-        if self.engine.pending() > 0 {
+        if engine.pending() > 0 {
             Ok(HandshakeStep::Send)
-        } else if self.engine.is_established() {
-            Ok(HandshakeStep::Done)
-        } else if self.engine.has_ended() {
-            Err(TlsError::HandshakeCut {
-                role: self.engine.peer_role(),
-                after: None,
+        } else if engine.is_established() {
+            Ok(match authorization {
+                Authorization::Needed => HandshakeStep::Authorize,
+                Authorization::NotNeeded | Authorization::Granted => HandshakeStep::Done,
             })
+        } else if engine.has_ended() {
+            Err(cut(engine))
         } else {
             Ok(HandshakeStep::Receive)
         }
     }
 
+    /// Who is at the other end; `None` before that is proven, and once it has been refused.
+    #[must_use]
+    pub fn peer(&self) -> Option<Peer> {
+        match &self.state {
+            State::Running { engine, .. } if engine.is_established() => Some(engine.peer()),
+            _ => None,
+        }
+    }
+
+    /// Answers [`HandshakeStep::Authorize`]. A peer without a verified identity is refused whatever the answer.
+    ///
+    /// At any other time it does nothing.
+    #[must_use]
+    pub fn decide(mut self, verdict: Verdict) -> Self {
+        let Some(peer) = self.peer() else {
+            return self;
+        };
+        let State::Running {
+            engine,
+            authorization: Authorization::Needed,
+        } = self.state
+        else {
+            return self;
+        };
+        let why = match (verdict, peer.verified_name()) {
+            (Verdict::Allowed, Some(_)) => {
+                self.state = State::Running {
+                    engine,
+                    authorization: Authorization::Granted,
+                };
+                return self;
+            }
+            (Verdict::Allowed, None) => Some("it has proved no identity".to_owned()),
+            (Verdict::Denied { why }, _) => why,
+        };
+        let role = engine.peer_role();
+        let error = TlsError::NotAuthorized {
+            role,
+            identity: peer.verified_name().unwrap_or("somebody").to_owned(),
+            why,
+        };
+        self.state = State::Refused {
+            error,
+            role,
+            last_words: engine.refuse(),
+        };
+        self
+    }
+
     /// Which side the peer is on, for messages.
     #[must_use]
     pub fn peer_role(&self) -> PeerRole {
-        self.engine.peer_role()
+        match &self.state {
+            State::Running { engine, .. } => engine.peer_role(),
+            State::Refused { role, .. } => *role,
+        }
     }
 
     /// The established session, or the handshake back if it is not over.
@@ -108,46 +216,63 @@ impl Handshake {
     /// # Errors
     /// The handshake itself: go on stepping it.
     pub fn into_session(self) -> Result<Session, Box<Handshake>> {
-        if !self.engine.is_established() {
-            return Err(Box::new(self));
+        match self.state {
+            State::Running {
+                engine,
+                authorization: Authorization::NotNeeded | Authorization::Granted,
+            } if engine.is_established() => {
+                let (facts, peer) = (engine.facts(), engine.peer());
+                Ok(Session {
+                    engine,
+                    facts,
+                    peer,
+                    staging: Vec::new(),
+                    closed: false,
+                    relaxed_eof: false,
+                })
+            }
+            state => Err(Box::new(Handshake { state })),
         }
-        let facts = self.engine.facts();
-        let peer = self.engine.peer();
-        Ok(Session {
-            engine: self.engine,
-            facts,
-            peer,
-            staging: Vec::new(),
-            closed: false,
-            relaxed_eof: false,
-        })
     }
 }
 
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake")
-            .field("peer", &self.engine.peer_role())
-            .field("to_send", &self.engine.pending())
+            .field("peer", &self.peer_role())
+            .field("to_send", &self.to_send().len())
             .finish_non_exhaustive()
     }
 }
 
 impl Transport for Handshake {
     fn receive_space(&mut self) -> &mut [u8] {
-        self.engine.receive_space()
+        match &mut self.state {
+            State::Running { engine, .. } => engine.receive_space(),
+            State::Refused { .. } => &mut [],
+        }
     }
     fn received(&mut self, n: usize) {
-        self.engine.received(n);
+        if let State::Running { engine, .. } = &mut self.state {
+            engine.received(n);
+        }
     }
     fn received_end(&mut self) {
-        self.engine.received_end();
+        if let State::Running { engine, .. } = &mut self.state {
+            engine.received_end();
+        }
     }
     fn to_send(&self) -> &[u8] {
-        self.engine.to_send()
+        match &self.state {
+            State::Running { engine, .. } => engine.to_send(),
+            State::Refused { last_words, .. } => last_words,
+        }
     }
     fn sent(&mut self, n: usize) {
-        self.engine.sent(n);
+        match &mut self.state {
+            State::Running { engine, .. } => engine.sent(n),
+            State::Refused { last_words, .. } => drop(last_words.drain(..n.min(last_words.len()))),
+        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! Sealing one last alert with the keys of an established session.
+//!
+//! rustls sends alerts of its own accord only, and knows no reason to refuse a peer whom it has verified. So when an
+//! access list refuses one, its connection is taken apart, and this seals the one record that is still to be said:
+//! access_denied (RFC 8446, section 6.2).
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use rustls::ConnectionTrafficSecrets;
+
+use crate::facts::TlsVersion;
+
+/// fatal, access_denied.
+const ACCESS_DENIED: [u8; 2] = [2, 49];
+const ALERT: u8 = 21;
+const APPLICATION_DATA: u8 = 23;
+/// Record versions are 1.2 in both protocols.
+const RECORD_VERSION: [u8; 2] = [3, 3];
+const TAG: u16 = 16;
+
+/// The record that tells the peer that it may not use the service. `sequence` is that of the next record to send.
+///
+/// `None` if the secrets are of a kind that is not known here.
+pub(crate) fn access_denied(
+    version: TlsVersion,
+    sequence: u64,
+    secrets: &ConnectionTrafficSecrets,
+) -> Option<Vec<u8>> {
+    let (algorithm, key, iv, is_gcm) = match secrets {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv, true),
+        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv, true),
+        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv, false),
+        _ => return None,
+    };
+    let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?);
+    let nonce = nonce(iv.as_ref().try_into().ok()?, sequence);
+    let mut record = Vec::new();
+    let mut content = ACCESS_DENIED.to_vec();
+    match version {
+        // RFC 8446, section 5.2: the type travels inside, the header is authenticated.
+        TlsVersion::Tls13 => {
+            content.push(ALERT);
+            let length = u16::try_from(content.len()).ok()? + TAG;
+            record.push(APPLICATION_DATA);
+            record.extend(RECORD_VERSION);
+            record.extend(length.to_be_bytes());
+            let header = record.clone();
+            key.seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(header),
+                &mut content,
+            )
+            .ok()?;
+        }
+        // RFC 5246, section 6.2.3.3; the explicit part of the nonce is that of RFC 5288 for GCM, and absent for
+        // ChaCha20 (RFC 7905).
+        TlsVersion::Tls12 => {
+            let plain = u16::try_from(content.len()).ok()?;
+            let explicit = if is_gcm { nonce.get(4..)? } else { &[] };
+            let mut additional = sequence.to_be_bytes().to_vec();
+            additional.push(ALERT);
+            additional.extend(RECORD_VERSION);
+            additional.extend(plain.to_be_bytes());
+            record.push(ALERT);
+            record.extend(RECORD_VERSION);
+            record.extend((plain + TAG + u16::try_from(explicit.len()).ok()?).to_be_bytes());
+            record.extend(explicit);
+            key.seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(additional),
+                &mut content,
+            )
+            .ok()?;
+        }
+    }
+    record.extend(content);
+    Some(record)
+}
+
+/// RFC 8446, section 5.3, which is also how rustls makes its nonces in TLS 1.2.
+fn nonce(mut iv: [u8; 12], sequence: u64) -> [u8; 12] {
+    for (byte, counter) in iv.iter_mut().skip(4).zip(sequence.to_be_bytes()) {
+        *byte ^= counter;
+    }
+    iv
+}
