@@ -48,6 +48,10 @@ pub mod pki;
 mod psk;
 mod psk_file;
 mod psk_options;
+mod secret;
+mod secret_cipher;
+mod secret_options;
+mod secret_source;
 mod snapshot;
 
 pub use certificate::{CertificateError, CertificateSummary, KeyAlgorithm, printable};
@@ -59,6 +63,8 @@ pub use options::TlsCredsX509Options;
 pub use pem_file::KeyPermissions;
 pub use psk::{InvalidPsk, Psk, PskIdentity, PskKey, PskMatch, PskUsers};
 pub use psk_options::TlsCredsPskOptions;
+pub use secret::{Secret, SecretError};
+pub use secret_options::{KeyringSecretOptions, SecretFormat, SecretOptions, SecretText};
 pub use snapshot::{Contents, Identity, Snapshot, X509};
 
 pub use rustls_pki_types;
