@@ -5,13 +5,13 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use super::authority::certificate_pem;
-use super::{Authority, Pair, PkiError, Purpose};
-use crate::Endpoint;
+use super::pair::{key_pem, pem};
+use super::{Authority, Pair, PkiError, Purpose, Request};
+use crate::{Endpoint, PrivateKey};
 
 /// What to do where a file is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +84,18 @@ impl Directory {
         self.path.join(format!("{endpoint}-key.pem"))
     }
 
+    /// The authority's revocation list, `ca-crl.pem`.
+    #[must_use]
+    pub fn revocation_list(&self) -> PathBuf {
+        self.path.join("ca-crl.pem")
+    }
+
+    /// The request for an endpoint's certificate, `server-csr.pem` or `client-csr.pem`.
+    #[must_use]
+    pub fn request(&self, endpoint: Endpoint) -> PathBuf {
+        self.path.join(format!("{endpoint}-csr.pem"))
+    }
+
     /// Writes an authority's certificate and private key. Returns the files written.
     ///
     /// # Errors
@@ -96,7 +108,7 @@ impl Directory {
     ) -> Result<Vec<PathBuf>, PkiError> {
         let files = vec![
             NewFile::key(self.ca_key(), authority.pair().key_pem()),
-            NewFile::certificate(self.ca_certificate(), authority.pair().certificate_pem()),
+            NewFile::public(self.ca_certificate(), authority.pair().certificate_pem()),
         ];
         self.write(files, overwrite)
     }
@@ -117,7 +129,7 @@ impl Directory {
         if there.is_ok_and(|there| there.iter().any(|certificate| certificate == ca)) {
             return Ok(Vec::new());
         }
-        self.write(vec![NewFile::certificate(path, certificate_pem(ca))], overwrite)
+        self.write(vec![NewFile::public(path, pem("CERTIFICATE", ca))], overwrite)
     }
 
     /// Writes a certificate and its private key under the names of its purpose; a certificate for both ends is
@@ -135,10 +147,43 @@ impl Directory {
         let files = purpose.endpoints().iter().flat_map(|endpoint| {
             [
                 NewFile::key(self.key(*endpoint), pair.key_pem()),
-                NewFile::certificate(self.certificate(*endpoint), pair.certificate_pem()),
+                NewFile::public(self.certificate(*endpoint), pair.certificate_pem()),
             ]
         });
         self.write(files.collect(), overwrite)
+    }
+
+    /// Writes a request and its private key under the names of its purpose. Returns the files written.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Exists`] or [`PkiError::Write`].
+    pub fn write_request(
+        &self,
+        purpose: Purpose,
+        request: &Request,
+        key: &PrivateKey,
+        overwrite: Overwrite,
+    ) -> Result<Vec<PathBuf>, PkiError> {
+        let files = purpose.endpoints().iter().flat_map(|endpoint| {
+            [
+                NewFile::key(self.key(*endpoint), key_pem(key)),
+                NewFile::public(self.request(*endpoint), request.pem()),
+            ]
+        });
+        self.write(files.collect(), overwrite)
+    }
+
+    /// Puts these revocation lists in place of what `ca-crl.pem` was.
+    pub(super) fn write_revocation_lists<'c>(
+        &self,
+        lists: impl Iterator<Item = &'c CertificateRevocationListDer<'static>>,
+    ) -> Result<PathBuf, PkiError> {
+        let text = lists.map(|list| pem("X509 CRL", list)).collect();
+        let path = self.revocation_list();
+        let file = NewFile::public(path.clone(), text);
+        self.write(vec![file], Overwrite::Replace)?;
+        Ok(path)
     }
 
     /// Refuses if any file that the purpose would write is there, before a key is made for nothing.
@@ -187,6 +232,22 @@ impl Directory {
     }
 }
 
+/// Writes a certificate alone to a file, for a key that lives elsewhere.
+///
+/// # Errors
+///
+/// [`PkiError::Exists`] or [`PkiError::Write`].
+pub fn write_certificate(
+    path: &Path,
+    certificate: &CertificateDer<'_>,
+    overwrite: Overwrite,
+) -> Result<(), PkiError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = Directory::existing(parent.unwrap_or(Path::new(".")));
+    let file = NewFile::public(path.to_owned(), pem("CERTIFICATE", certificate));
+    directory.write(vec![file], overwrite).map(drop)
+}
+
 fn expect_absent(files: impl IntoIterator<Item = PathBuf>) -> Result<(), PkiError> {
     // A dangling symbolic link counts as being there.
     match files.into_iter().find(|path| path.symlink_metadata().is_ok()) {
@@ -227,7 +288,7 @@ impl NewFile {
         }
     }
 
-    fn certificate(path: PathBuf, contents: String) -> Self {
+    fn public(path: PathBuf, contents: String) -> Self {
         Self {
             path,
             contents: Zeroizing::new(contents),

@@ -26,14 +26,26 @@
 //! ```
 
 mod authority;
+mod certtool;
 mod directory;
+mod key_kind;
+mod name;
+mod pair;
+mod request;
+mod revocation;
+mod serial;
 mod template;
+mod validity;
 
-pub use authority::{Authority, Pair};
-pub use directory::{Directory, Overwrite};
-pub use template::{
-    AuthorityTemplate, InvalidName, KeyKind, Name, Purpose, Template, UnknownKeyKind, Validity,
-};
+pub use authority::Authority;
+pub use certtool::TemplateProblem;
+pub use directory::{Directory, Overwrite, write_certificate};
+pub use key_kind::{KeyKind, UnknownKeyKind};
+pub use pair::Pair;
+pub use request::{Request, RequestSummary};
+pub use revocation::{RevocationList, RevocationListSummary, RevocationReason, Revoked, UnknownReason};
+pub use template::{AuthorityTemplate, InvalidName, Name, Purpose, Template};
+pub use validity::{InvalidDate, Validity, parse_date};
 
 use std::io;
 use std::path::PathBuf;
@@ -60,6 +72,47 @@ pub enum PkiError {
     /// The common name has more than 64 characters, which X.509 does not allow.
     #[error("the common name '{0}' is longer than 64 characters; choose a shorter one with --cn")]
     LongCommonName(String),
+    /// A value that an attribute of a name cannot have.
+    #[error("'{value}' cannot stand in a certificate's name: {what}")]
+    Attribute {
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A template of certtool is wrong in these lines.
+    #[error("the template cannot be used:{}", certtool::Lines(.0))]
+    Template(Vec<TemplateProblem>),
+    /// A template of certtool makes a certificate that its purpose cannot use.
+    #[error("the template makes a certificate that would be refused: {0}")]
+    UnfitTemplate(&'static str),
+    /// A certificate signing request cannot be used.
+    #[error("the certificate signing request cannot be signed: {0}; ask its maker for another one")]
+    Request(&'static str),
+    /// The library that makes certificates cannot write the subject of a request.
+    #[error(
+        "the subject of the request ('{0}') is of a form that cannot be written; choose another with --cn"
+    )]
+    SubjectName(String),
+    /// What was read is not what it should be.
+    #[error("it is not a {0} in DER form, or it is cut short")]
+    Malformed(&'static str),
+    /// The file of revocation lists cannot be continued.
+    #[error("{} cannot be continued: {what}; move the file away to begin a new list", .path.display())]
+    RevocationList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The certificate is not the authority's to revoke.
+    #[error("the certificate of '{subject}' cannot be revoked here: {what}")]
+    NotIssued {
+        /// The certificate's subject, safe to print.
+        subject: String,
+        /// Why.
+        what: &'static str,
+    },
     /// The validity ends before it begins, or lies outside of what a certificate can say.
     #[error("the certificate would not be valid at any time a certificate can say; choose other --days")]
     Validity,

@@ -4,86 +4,24 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose,
+};
 use rustls_pki_types::DnsName;
-use time::{Duration, OffsetDateTime, UtcOffset};
 
-use super::PkiError;
+use super::certtool;
+use super::name::{alternative_name, attribute_value};
+use super::validity::Validity;
+use super::{KeyKind, PkiError};
 use crate::Endpoint;
 
 /// How long an authority is valid by default: about ten years.
-const AUTHORITY_DAYS: u32 = 3650;
+pub(super) const AUTHORITY_DAYS: u32 = 3650;
 
 /// How long other certificates are valid by default. Web browsers take 398 days at most, the five minutes before
 /// now among them; with a day less a browser's console session works too.
-const DAYS: u32 = 397;
-
-/// How far before now a validity begins, for peers whose clock is slow.
-const CLOCK_SKEW: Duration = Duration::minutes(5);
-
-/// The kind of key to make. Written `p256`, `p384`, `ed25519`, `rsa2048`, `rsa3072` or `rsa4096`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum KeyKind {
-    /// ECDSA on NIST P-256: small, fast and taken everywhere.
-    #[default]
-    EcdsaP256,
-    /// ECDSA on NIST P-384.
-    EcdsaP384,
-    /// Ed25519. QEMU, GnuTLS 3.6 and OpenSSL 1.1.1 or later take it; web browsers do not.
-    Ed25519,
-    /// RSA of 2048 bits.
-    Rsa2048,
-    /// RSA of 3072 bits.
-    Rsa3072,
-    /// RSA of 4096 bits; making one takes seconds.
-    Rsa4096,
-}
-
-impl KeyKind {
-    /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::EcdsaP256,
-        Self::EcdsaP384,
-        Self::Ed25519,
-        Self::Rsa2048,
-        Self::Rsa3072,
-        Self::Rsa4096,
-    ];
-
-    /// The word for it on a command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::EcdsaP256 => "p256",
-            Self::EcdsaP384 => "p384",
-            Self::Ed25519 => "ed25519",
-            Self::Rsa2048 => "rsa2048",
-            Self::Rsa3072 => "rsa3072",
-            Self::Rsa4096 => "rsa4096",
-        }
-    }
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A word that names no kind of key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a kind of key; choose p256, p384, ed25519, rsa2048, rsa3072 or rsa4096")]
-pub struct UnknownKeyKind(String);
-
-impl FromStr for KeyKind {
-    type Err = UnknownKeyKind;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| UnknownKeyKind(text.to_owned()))
-    }
-}
+pub(super) const DAYS: u32 = 397;
 
 /// Which end of a session a certificate works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,66 +91,14 @@ impl fmt::Display for Name {
     }
 }
 
-/// When a certificate is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Validity {
-    /// From five minutes ago until so many days from now. A certificate never outlives its authority: it ends with
-    /// the authority's, if that is earlier.
-    Days(u32),
-    /// From one moment to another, both included, whatever the authority's validity is. For tests, and for those
-    /// who know what they do.
-    Between {
-        /// The first moment.
-        not_before: OffsetDateTime,
-        /// The last moment.
-        not_after: OffsetDateTime,
-    },
-}
-
-impl Validity {
-    /// The first and last moment, in whole seconds, as certificates count.
-    pub(super) fn moments(
-        self,
-        now: OffsetDateTime,
-        authority_ends: Option<OffsetDateTime>,
-    ) -> Result<(OffsetDateTime, OffsetDateTime), PkiError> {
-        let (not_before, not_after) = match self {
-            Self::Days(days) => {
-                let end = now
-                    .checked_add(Duration::days(days.into()))
-                    .ok_or(PkiError::Validity)?;
-                let begin = now.checked_sub(CLOCK_SKEW).ok_or(PkiError::Validity)?;
-                (begin, authority_ends.map_or(end, |authority| authority.min(end)))
-            }
-            Self::Between {
-                not_before,
-                not_after,
-            } => (not_before, not_after),
-        };
-        let whole = |moment: OffsetDateTime| {
-            let utc = moment.checked_to_offset(UtcOffset::UTC)?;
-            utc.replace_nanosecond(0).ok()
-        };
-        let (not_before, not_after) = whole(not_before)
-            .zip(whole(not_after))
-            .ok_or(PkiError::Validity)?;
-        // RFC 5280 section 4.1.2.5: four digits of the year.
-        let sayable = |moment: OffsetDateTime| (1950..=9999).contains(&moment.year());
-        if not_before <= not_after && sayable(not_before) && sayable(not_after) {
-            Ok((not_before, not_after))
-        } else {
-            Err(PkiError::Validity)
-        }
-    }
-}
-
 /// What an authority's certificate is to say.
 #[derive(Debug, Clone)]
 pub struct AuthorityTemplate {
-    pub(super) common_name: String,
-    pub(super) organization: Option<String>,
+    common_name: Option<String>,
+    organization: Option<String>,
     pub(super) key: KeyKind,
     pub(super) validity: Validity,
+    certtool: Option<CertificateParams>,
 }
 
 impl AuthorityTemplate {
@@ -220,11 +106,54 @@ impl AuthorityTemplate {
     #[must_use]
     pub fn new(common_name: impl Into<String>) -> Self {
         Self {
-            common_name: common_name.into(),
+            common_name: Some(common_name.into()),
             organization: None,
             key: KeyKind::default(),
             validity: Validity::Days(AUTHORITY_DAYS),
+            certtool: None,
         }
+    }
+
+    /// An authority as a template of certtool describes it, which must have the option `ca`. Where the template says
+    /// nothing of the validity, it is ten years.
+    ///
+    /// ```
+    /// use qio_creds::pki::{Authority, AuthorityTemplate};
+    ///
+    /// let template = AuthorityTemplate::from_certtool("cn = Name of your organization\nca\ncert_signing_key\n")?;
+    /// let authority = Authority::create(&template)?;
+    /// # Ok::<(), qio_creds::pki::PkiError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Template`] with every line that is wrong, or [`PkiError::UnfitTemplate`] if QEMU would not take the
+    /// certificate for an authority's.
+    pub fn from_certtool(text: &str) -> Result<Self, PkiError> {
+        let certtool::Contents { params, validity } = certtool::parse(text).map_err(PkiError::Template)?;
+        let usages = &params.key_usages;
+        if !matches!(params.is_ca, IsCa::Ca(_)) {
+            return Err(PkiError::UnfitTemplate(
+                "add the line `ca`: without it the certificate is no authority's",
+            ));
+        }
+        if !usages.is_empty() && !usages.contains(&KeyUsagePurpose::KeyCertSign) {
+            return Err(PkiError::UnfitTemplate(
+                "add the line `cert_signing_key`: an authority needs it",
+            ));
+        }
+        if params.distinguished_name.iter().next().is_none() {
+            return Err(PkiError::UnfitTemplate(
+                "add a line `cn = NAME`: an authority needs a name",
+            ));
+        }
+        Ok(Self {
+            common_name: None,
+            organization: None,
+            key: KeyKind::default(),
+            validity: validity.unwrap_or(Validity::Days(AUTHORITY_DAYS)),
+            certtool: Some(params),
+        })
     }
 
     /// Adds an organization to its name.
@@ -247,17 +176,35 @@ impl AuthorityTemplate {
         self.validity = validity;
         self
     }
+
+    /// Everything but dates and serial number.
+    pub(super) fn params(&self) -> Result<CertificateParams, PkiError> {
+        let mut params = self.certtool.clone().unwrap_or_else(|| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            params
+        });
+        add_subject(
+            &mut params,
+            self.organization.as_deref(),
+            self.common_name.as_deref(),
+        )?;
+        Ok(params)
+    }
 }
 
 /// What the certificate of a server, of a client, or of a host that is both is to say.
 #[derive(Debug, Clone)]
 pub struct Template {
-    pub(super) purpose: Purpose,
-    pub(super) common_name: Option<String>,
-    pub(super) organization: Option<String>,
-    pub(super) names: Vec<Name>,
+    purpose: Purpose,
+    common_name: Option<String>,
+    organization: Option<String>,
+    names: Vec<Name>,
     pub(super) key: KeyKind,
     pub(super) validity: Validity,
+    certtool: Option<CertificateParams>,
 }
 
 impl Template {
@@ -271,7 +218,47 @@ impl Template {
             names: Vec::new(),
             key: KeyKind::default(),
             validity: Validity::Days(DAYS),
+            certtool: None,
         }
+    }
+
+    /// A certificate as a template of certtool describes it. Where the template says nothing of the validity, it is
+    /// 397 days. Names and attributes that are set afterwards come on top.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Template`] with every line that is wrong, or [`PkiError::UnfitTemplate`] if QEMU would not take the
+    /// certificate for this purpose.
+    pub fn from_certtool(purpose: Purpose, text: &str) -> Result<Self, PkiError> {
+        let certtool::Contents { params, validity } = certtool::parse(text).map_err(PkiError::Template)?;
+        let (usages, purposes) = (&params.key_usages, &params.extended_key_usages);
+        let any = ExtendedKeyUsagePurpose::Other(vec![2, 5, 29, 37, 0]);
+        let lacks = |wanted| !purposes.is_empty() && !purposes.contains(&any) && !purposes.contains(&wanted);
+        if matches!(params.is_ca, IsCa::Ca(_)) {
+            return Err(PkiError::UnfitTemplate(
+                "the line `ca` makes an authority, which cannot be an endpoint; remove it, or use `qio pki init`",
+            ));
+        }
+        if !usages.is_empty() && !usages.contains(&KeyUsagePurpose::DigitalSignature) {
+            return Err(PkiError::UnfitTemplate(
+                "add the line `signing_key`: TLS signs with the key",
+            ));
+        }
+        if purpose != Purpose::Client && lacks(ExtendedKeyUsagePurpose::ServerAuth) {
+            return Err(PkiError::UnfitTemplate(
+                "add the line `tls_www_server`: clients look for it",
+            ));
+        }
+        if purpose != Purpose::Server && lacks(ExtendedKeyUsagePurpose::ClientAuth) {
+            return Err(PkiError::UnfitTemplate(
+                "add the line `tls_www_client`: servers look for it",
+            ));
+        }
+        Ok(Self {
+            validity: validity.unwrap_or(Validity::Days(DAYS)),
+            certtool: Some(params),
+            ..Self::new(purpose)
+        })
     }
 
     /// Sets the common name. Without it, it is the first name added, or else `qio client` or `qio server`.
@@ -309,8 +296,63 @@ impl Template {
         self
     }
 
+    /// The purpose it is for.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Whether the subject is the template's matter, and not that of a request to be signed.
+    pub(super) fn has_subject(&self) -> bool {
+        self.certtool.is_some() || self.common_name.is_some() || self.organization.is_some()
+    }
+
+    /// Everything but dates and serial number.
+    pub(super) fn params(&self) -> Result<CertificateParams, PkiError> {
+        let mut params = match &self.certtool {
+            Some(params) => {
+                let mut params = params.clone();
+                add_subject(
+                    &mut params,
+                    self.organization.as_deref(),
+                    self.common_name.as_deref(),
+                )?;
+                params
+            }
+            None => self.usual_params()?,
+        };
+        for name in &self.names {
+            params.subject_alt_names.push(alternative_name(name)?);
+        }
+        Ok(params)
+    }
+
+    fn usual_params(&self) -> Result<CertificateParams, PkiError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        add_subject(
+            &mut params,
+            self.organization.as_deref(),
+            Some(&self.subject_name()),
+        )?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
+        params.extended_key_usages = match self.purpose {
+            Purpose::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Purpose::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Purpose::Both => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        };
+        Ok(params)
+    }
+
     /// The common name that the certificate gets.
-    pub(super) fn subject_name(&self) -> String {
+    fn subject_name(&self) -> String {
         match (&self.common_name, self.names.first(), self.purpose) {
             (Some(name), ..) => name.clone(),
             (None, Some(name), _) => name.to_string(),
@@ -318,4 +360,21 @@ impl Template {
             (None, None, Purpose::Server | Purpose::Both) => "qio server".to_owned(),
         }
     }
+}
+
+fn add_subject(
+    params: &mut CertificateParams,
+    organization: Option<&str>,
+    common_name: Option<&str>,
+) -> Result<(), PkiError> {
+    for (kind, text) in [
+        (DnType::OrganizationName, organization),
+        (DnType::CommonName, common_name),
+    ] {
+        if let Some(text) = text {
+            let value = attribute_value(&kind, text)?;
+            params.distinguished_name.push(kind, value);
+        }
+    }
+    Ok(())
 }
