@@ -124,6 +124,44 @@ pub enum TlsError {
          (the client needs client-cert.pem and client-key.pem, signed by the authority in our ca-cert.pem)"
     )]
     NoPeerCertificate,
+    /// The client did not prove to have the key of the user that it says it is. It hears the same whether there is
+    /// such a user or not.
+    #[error(
+        "the client did not prove to be the user \"{identity}\": {}",
+        if *.known { "it has another key than our keys.psk" } else { "our keys.psk has no such user" }
+    )]
+    PskNotProven {
+        /// The user that it says it is, escaped and shortened.
+        identity: String,
+        /// Whether there is such a user.
+        known: bool,
+    },
+    /// The client did not come with a pre-shared key, and a key is all that would do.
+    #[error(
+        "the client offered no pre-shared key: it is perhaps set up for certificates, and our credentials \
+         (tls-creds-psk) take keys only"
+    )]
+    NoPskOffered,
+    /// The server did not accept the key of the user that we are.
+    #[error(
+        "the server refused the pre-shared key of the user \"{username}\" with the TLS alert {alert}: its file has \
+         no such user, or another key, or it does not take pre-shared keys at all"
+    )]
+    PskRefused {
+        /// The user that we are.
+        username: String,
+        /// The server's alert.
+        alert: Alert,
+    },
+    /// The server ignored our key, so it has not proved anything.
+    #[error(
+        "the server answered with a certificate instead of proving that it has the key of the user \"{username}\": \
+         it is perhaps set up for tls-creds-x509, which needs tls-creds-x509 here as well"
+    )]
+    PskIgnored {
+        /// The user that we are.
+        username: String,
+    },
     /// The peer is who it says, and may not use the service. It has been told so with access_denied.
     #[error("the {role} \"{identity}\" is not authorized{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NotAuthorized {
@@ -287,6 +325,10 @@ impl TlsError {
             TlsError::HandshakeTimeout { .. } => io::ErrorKind::TimedOut,
             TlsError::PeerCertificate { .. }
             | TlsError::NoPeerCertificate
+            | TlsError::PskNotProven { .. }
+            | TlsError::NoPskOffered
+            | TlsError::PskRefused { .. }
+            | TlsError::PskIgnored { .. }
             | TlsError::NotAuthorized { .. } => io::ErrorKind::PermissionDenied,
             TlsError::Transport { kind, .. } => *kind,
             _ => io::ErrorKind::InvalidData,
@@ -300,6 +342,11 @@ impl TlsError {
 pub struct Alert(AlertDescription);
 
 impl Alert {
+    #[cfg(feature = "psk")]
+    pub(crate) fn from_code(code: u8) -> Self {
+        Alert(code.into())
+    }
+
     /// The alert's number on the wire.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -337,6 +384,7 @@ impl fmt::Display for Alert {
             A::InternalError => "internal_error",
             A::UserCanceled => "user_canceled",
             A::UnrecognisedName => "unrecognized_name",
+            A::UnknownPSKIdentity => "unknown_psk_identity",
             A::CertificateRequired => "certificate_required",
             _ => return write!(f, "number {}", self.code()),
         };

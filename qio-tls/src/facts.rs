@@ -54,6 +54,12 @@ pub enum Peer {
     /// It proved to own this certificate, but `verify-peer=off` left the certificate unchecked: anyone can make
     /// one.
     Unverified(PeerCertificate),
+    /// It proved to have the pre-shared key of this user: to a server, the client is that user; to a client, the
+    /// server knows the user that it is itself.
+    Psk {
+        /// The user's name in `keys.psk`.
+        identity: String,
+    },
     /// It presented no certificate, and was not asked for one.
     Unknown,
 }
@@ -64,6 +70,7 @@ impl Peer {
     pub fn verified_name(&self) -> Option<&str> {
         match self {
             Peer::Verified(certificate) => Some(certificate.subject()),
+            Peer::Psk { identity } => Some(identity),
             Peer::Unverified(_) | Peer::Unknown => None,
         }
     }

@@ -22,6 +22,12 @@ struct Processor {
     avx512: bool,
 }
 
+/// Does the processor have instructions for AES?
+#[cfg(feature = "psk")]
+pub(crate) fn has_aes() -> bool {
+    processor().aes
+}
+
 fn processor() -> Processor {
     #[cfg(target_arch = "x86_64")]
     let found = Processor {
