@@ -45,6 +45,7 @@ mod options;
 mod pem_file;
 #[cfg(feature = "pki")]
 pub mod pki;
+mod priority;
 mod psk;
 mod psk_file;
 mod psk_options;
@@ -61,6 +62,7 @@ pub use error::{CredsError, Defect, Problem};
 pub use key::PrivateKey;
 pub use options::TlsCredsX509Options;
 pub use pem_file::KeyPermissions;
+pub use priority::{PolicyFiles, Priority, PriorityError, Profile, Rank};
 pub use psk::{InvalidPsk, Psk, PskIdentity, PskKey, PskMatch, PskUsers};
 pub use psk_options::TlsCredsPskOptions;
 pub use secret::{Secret, SecretError};
