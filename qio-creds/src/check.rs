@@ -6,10 +6,12 @@
 
 use std::path::Path;
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::certificate::{key_algorithm, parse, printable};
 use crate::pem_file::MAX_CHAIN;
@@ -21,6 +23,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) ca_file: &'a Path,
     pub(crate) ca: &'a [CertificateDer<'static>],
+    pub(crate) crl_file: &'a Path,
+    pub(crate) crls: &'a [CertificateRevocationListDer<'static>],
     pub(crate) identities: Vec<SubjectIdentity<'a>>,
 }
 
@@ -45,6 +49,15 @@ pub(crate) struct Findings {
 impl Findings {
     pub(crate) fn error(&mut self, file: &Path, what: Defect) {
         self.errors.push(Problem::new(file, what));
+    }
+
+    pub(crate) fn warning(&mut self, file: &Path, what: Defect) {
+        self.warnings.push(Problem::new(file, what));
+    }
+
+    /// What was read of a file; why it could not be is an error.
+    pub(crate) fn keep<T>(&mut self, file: &Path, read: Result<T, Defect>) -> Option<T> {
+        read.map_err(|defect| self.error(file, defect)).ok()
     }
 
     fn add(&mut self, fatal: bool, file: &Path, what: Defect) {
@@ -82,6 +95,8 @@ impl Findings {
 pub(crate) fn check(checked: &Subject<'_>, now: Option<OffsetDateTime>) -> Findings {
     let mut findings = Findings::default();
     let anchors = parse_all(checked.ca, checked.ca_file, &mut findings);
+    fit_for_engines(&anchors, checked.ca_file, &mut findings);
+    revocation_lists(checked, now, &mut findings);
     let mut used = vec![false; anchors.len()];
 
     for identity in &checked.identities {
@@ -142,6 +157,43 @@ fn parse_all<'a>(
         }
     }
     parsed
+}
+
+/// Whoever verifies peers can start from these certificates. Found here, it is told before a service begins.
+fn fit_for_engines(anchors: &[X509Certificate<'_>], file: &Path, findings: &mut Findings) {
+    for anchor in anchors {
+        if let Err(error) = webpki::anchor_from_trusted_cert(&CertificateDer::from(anchor.as_raw())) {
+            let what = Defect::NoAnchor {
+                subject: subject(anchor),
+                why: error.to_string(),
+            };
+            findings.error(file, what);
+        }
+    }
+}
+
+/// Likewise for the revocation lists; those that are out of date are told, too.
+fn revocation_lists(checked: &Subject<'_>, now: Option<OffsetDateTime>, findings: &mut Findings) {
+    for (der, position) in checked.crls.iter().zip(1..) {
+        if let Err(error) = webpki::BorrowedCertRevocationList::from_der(der) {
+            let what = Defect::BadCrl {
+                why: format!("list {position}: {error}"),
+                endpoint: checked.endpoint,
+            };
+            findings.error(checked.crl_file, what);
+            continue;
+        }
+        if let Ok((_, list)) = CertificateRevocationList::from_der(der)
+            && let Some(next_update) = list.next_update().map(|time| time.to_datetime())
+            && now.is_some_and(|now| now > next_update)
+        {
+            let what = Defect::CrlExpired {
+                issuer: printable(&distinguished_name::spell(list.issuer())),
+                next_update,
+            };
+            findings.warning(checked.crl_file, what);
+        }
+    }
 }
 
 /// The private key is that of the certificate.

@@ -1,12 +1,14 @@
 //! The credentials object that services share.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use qio_opts::{ObjectRegistry, WeakRegistry};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 
 use crate::check::{self, Findings, Subject, SubjectIdentity};
+use crate::fingerprint::Fingerprint;
 use crate::snapshot::{Contents, X509};
 use crate::{
     CredsError, Defect, Endpoint, Identity, KeyPermissions, Psk, Snapshot, TlsCredsPskOptions,
@@ -34,8 +36,9 @@ struct Shared {
     endpoint: Endpoint,
     source: Source,
     current: RwLock<Arc<Snapshot>>,
-    /// Held over a whole reload, so that of two at once the later one's files win.
-    reloading: Mutex<()>,
+    /// Held over a whole reload, so that of two at once the later one's files win. Holds the state of the files when
+    /// they were read last, whether or not they were fit for use.
+    reloading: Mutex<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,8 @@ enum Source {
     X509Files {
         options: TlsCredsX509Options,
         permissions: KeyPermissions,
+        /// Weak: the credentials are an object of that registry themselves.
+        objects: WeakRegistry,
     },
     PskFile {
         options: TlsCredsPskOptions,
@@ -55,9 +60,25 @@ impl Source {
     /// Reads the files, or none if there are none.
     fn read(&self) -> Option<Result<Snapshot, CredsError>> {
         match self {
-            Self::X509Files { options, permissions } => Some(load::directory(options, *permissions)),
+            Self::X509Files {
+                options,
+                permissions,
+                objects,
+            } => {
+                let objects = objects.upgrade().unwrap_or_default();
+                Some(load::directory(options, *permissions, &objects))
+            }
             Self::PskFile { options, permissions } => Some(psk_file::directory(options, *permissions)),
             Self::Memory => None,
+        }
+    }
+
+    /// The state of all files that are read, whether or not they are there.
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::X509Files { options, .. } => Fingerprint::of(load::files(options)),
+            Self::PskFile { options, .. } => Fingerprint::of([psk_file::file(options)]),
+            Self::Memory => Fingerprint::default(),
         }
     }
 }
@@ -67,16 +88,34 @@ impl TlsCreds {
     ///
     /// # Errors
     ///
-    /// [`CredsError::Problems`] with everything that is wrong with the files, and
-    /// [`CredsError::NotSupported`] for properties this version cannot honour.
+    /// [`CredsError::Problems`] with everything that is wrong with the files;
+    /// [`CredsError::NotSupported`] for properties this version cannot honour; [`CredsError::Password`] for a
+    /// `passwordid`, for which there is [`load_with`](Self::load_with).
     pub fn load(options: TlsCredsX509Options, permissions: KeyPermissions) -> Result<Self, CredsError> {
-        let snapshot = load::directory(&options, permissions)?;
-        Ok(Self::with(
-            load::name_of(&options),
-            options.id.clone(),
-            snapshot,
-            Source::X509Files { options, permissions },
-        ))
+        Self::load_with(options, permissions, &ObjectRegistry::new())
+    }
+
+    /// Likewise, with the objects among which the secret is that `passwordid` names.
+    ///
+    /// A [`reload`](Self::reload) looks for the secret again, so the registry must be kept as long as there is one to
+    /// come.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and [`CredsError::Password`] if the secret is not there or is no password.
+    pub fn load_with(
+        options: TlsCredsX509Options,
+        permissions: KeyPermissions,
+        objects: &ObjectRegistry,
+    ) -> Result<Self, CredsError> {
+        let name = load::name_of(&options);
+        let id = options.id.clone();
+        let source = Source::X509Files {
+            options,
+            permissions,
+            objects: objects.downgrade(),
+        };
+        Self::from_source(name, id, source)
     }
 
     /// Reads `keys.psk` in the directory that `options` names. Blocks on the file system.
@@ -86,13 +125,17 @@ impl TlsCreds {
     /// [`CredsError::Problems`] with everything that is wrong with the file, and
     /// [`CredsError::NotSupported`] for properties this version cannot honour.
     pub fn load_psk(options: TlsCredsPskOptions, permissions: KeyPermissions) -> Result<Self, CredsError> {
-        let snapshot = psk_file::directory(&options, permissions)?;
-        Ok(Self::with(
-            psk_file::name_of(&options),
-            options.id.clone(),
-            snapshot,
-            Source::PskFile { options, permissions },
-        ))
+        let name = psk_file::name_of(&options);
+        let id = options.id.clone();
+        Self::from_source(name, id, Source::PskFile { options, permissions })
+    }
+
+    fn from_source(name: String, id: Option<String>, source: Source) -> Result<Self, CredsError> {
+        let fingerprint = source.fingerprint(); // before the files are read, so that no change is missed
+        let read = source
+            .read()
+            .ok_or_else(|| CredsError::NotFromFiles { name: name.clone() })?;
+        Ok(Self::with(name, id, read?, source, fingerprint))
     }
 
     /// Pre-shared keys that come from memory, for programs that keep theirs elsewhere. The keys say which endpoint
@@ -101,7 +144,13 @@ impl TlsCreds {
     pub fn from_psk(id: Option<&str>, psk: Psk) -> Self {
         let name = id.map_or_else(|| "in memory".to_owned(), |id| format!("'{id}'"));
         let snapshot = Snapshot::new(psk.endpoint(), Contents::Psk(psk), Vec::new());
-        Self::with(name, id.map(str::to_owned), snapshot, Source::Memory)
+        Self::with(
+            name,
+            id.map(str::to_owned),
+            snapshot,
+            Source::Memory,
+            Fingerprint::default(),
+        )
     }
 
     /// Starts x509 credentials that come from memory, for programs that keep their certificates elsewhere.
@@ -114,7 +163,13 @@ impl TlsCreds {
         }
     }
 
-    fn with(name: String, id: Option<String>, snapshot: Snapshot, source: Source) -> Self {
+    fn with(
+        name: String,
+        id: Option<String>,
+        snapshot: Snapshot,
+        source: Source,
+        fingerprint: Fingerprint,
+    ) -> Self {
         let endpoint = snapshot.endpoint();
         let current = RwLock::new(Arc::new(snapshot));
         Self {
@@ -124,7 +179,7 @@ impl TlsCreds {
                 endpoint,
                 source,
                 current,
-                reloading: Mutex::new(()),
+                reloading: Mutex::new(fingerprint),
             }),
         }
     }
@@ -173,25 +228,43 @@ impl TlsCreds {
     ///
     /// As [`load`](Self::load), and [`CredsError::NotFromFiles`]. The old snapshot then stays in force.
     pub fn reload(&self) -> Result<Arc<Snapshot>, CredsError> {
-        let _one_at_a_time = self
-            .shared
+        self.read_again(self.reloading())
+    }
+
+    /// Reloads if a file was changed, added or removed since the files were last read; none if not.
+    ///
+    /// This costs a look at each file. [`CredsWatcher`](crate::CredsWatcher) calls it when the directory changes;
+    /// programs with an event loop of their own may call it when they see fit.
+    ///
+    /// A set of files that was refused is not read again until it changes.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload).
+    pub fn reload_if_changed(&self) -> Option<Result<Arc<Snapshot>, CredsError>> {
+        let last = self.reloading();
+        if *last == self.shared.source.fingerprint() {
+            return None;
+        }
+        Some(self.read_again(last))
+    }
+
+    fn reloading(&self) -> MutexGuard<'_, Fingerprint> {
+        self.shared
             .reloading
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let read = self
-            .shared
-            .source
-            .read()
-            .ok_or_else(|| CredsError::NotFromFiles {
-                name: self.shared.name.clone(),
-            })?;
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_again(&self, mut last: MutexGuard<'_, Fingerprint>) -> Result<Arc<Snapshot>, CredsError> {
+        let shared = &self.shared;
+        *last = shared.source.fingerprint(); // before the files are read, so that no change is missed
+        let read = shared.source.read().ok_or_else(|| CredsError::NotFromFiles {
+            name: shared.name.clone(),
+        })?;
         let snapshot = Arc::new(read?);
-        tracing::info!(creds = %self.shared.name, generation = snapshot.generation(), "TLS credentials reloaded");
-        *self
-            .shared
-            .current
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
+        tracing::info!(creds = %shared.name, generation = snapshot.generation(), "TLS credentials reloaded");
+        *shared.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
         Ok(snapshot)
     }
 
@@ -337,6 +410,7 @@ impl TlsCredsBuilder {
             .as_ref()
             .map_or_else(|| "in memory".to_owned(), |id| format!("'{id}'"));
         let ca_file = Path::new("<ca certificate>");
+        let crl_file = Path::new("<revocation list>");
         let (certificate_file, key_file) = match endpoint {
             Endpoint::Server => (Path::new("<server certificate>"), Path::new("<server key>")),
             Endpoint::Client => (Path::new("<client certificate>"), Path::new("<client key>")),
@@ -359,11 +433,19 @@ impl TlsCredsBuilder {
             endpoint,
             ca_file,
             ca: &contents.ca,
+            crl_file,
+            crls: &contents.crls,
             identities: identities.collect(),
         };
         findings.append(check::check(&checked, sanity_check.then(OffsetDateTime::now_utc)));
         let warnings = findings.into_result(&name, endpoint)?;
         let snapshot = Snapshot::new(endpoint, Contents::X509(contents), warnings);
-        Ok(TlsCreds::with(name, id, snapshot, Source::Memory))
+        Ok(TlsCreds::with(
+            name,
+            id,
+            snapshot,
+            Source::Memory,
+            Fingerprint::default(),
+        ))
     }
 }

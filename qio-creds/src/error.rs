@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{CertificateError, Endpoint, InvalidPsk};
+use crate::{CertificateError, Endpoint, InvalidPsk, SecretError};
 
 /// Why a credentials object could not be made or reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,15 @@ pub enum CredsError {
     UsernameOfServer {
         /// The object, as an error names it.
         name: String,
+    },
+    /// The password of the private key cannot be had. The first words are QEMU's.
+    #[error("{source} (it is the passwordid of TLS credentials {name})")]
+    Password {
+        /// The object, as an error names it.
+        name: String,
+        /// What is wrong with the secret.
+        #[source]
+        source: SecretError,
     },
     /// A reload was asked of credentials that were built in memory.
     #[error("TLS credentials {name} were built in memory, so there are no files to reload; build new ones")]
@@ -151,9 +160,59 @@ pub enum Defect {
         /// The most that is taken.
         limit: usize,
     },
-    /// A private key that needs a password.
-    #[error("the private key is encrypted, and passwords are not supported yet")]
+    /// A private key that needs a password, and none was given.
+    #[error("the private key is encrypted")]
     KeyEncrypted,
+    /// A private key that is encrypted in a way that is not supported.
+    #[error("the private key is encrypted with a scheme that is not supported ({scheme})")]
+    KeyEncryption {
+        /// The scheme: its name, or its object identifier.
+        scheme: String,
+    },
+    /// A private key that the password does not open.
+    #[error(
+        "the private key cannot be decrypted with the secret '{secret}'{}",
+        if *.newline { ", whose last byte is a newline" } else { "" }
+    )]
+    WrongPassword {
+        /// The id of the secret that holds the password.
+        secret: String,
+        /// Whether the secret ends with a newline, which is seldom meant.
+        newline: bool,
+    },
+    /// A certificate that TLS engines cannot start from.
+    #[error("certificate '{subject}' cannot be a trust anchor ({why})")]
+    NoAnchor {
+        /// The certificate's subject.
+        subject: String,
+        /// Why not.
+        why: String,
+    },
+    /// Revocation lists that cannot be used.
+    #[error("the revocation lists cannot be used: {why}")]
+    BadCrl {
+        /// What is wrong with them.
+        why: String,
+        /// For whom they were read; QEMU ignores those of clients.
+        endpoint: Endpoint,
+    },
+    /// A revocation list that is out of date: peers will not be verified.
+    #[error("the revocation list of '{issuer}' expired at {}", Rfc(.next_update))]
+    CrlExpired {
+        /// Who issued the list.
+        issuer: String,
+        /// When the next one was due.
+        next_update: OffsetDateTime,
+    },
+    /// Diffie-Hellman parameters, which nothing uses.
+    #[error("Diffie-Hellman parameters are not used: key exchange is on named groups")]
+    DhParamsUnused,
+    /// A numbered identity that is not looked for, because one before it is missing.
+    #[error("the file is ignored, because there is no {}", .missing.display())]
+    BehindGap {
+        /// The first file that is missing.
+        missing: PathBuf,
+    },
     /// A certificate that cannot be parsed.
     #[error("certificate {position} in the file cannot be used: {source}")]
     BadCertificate {
@@ -338,7 +397,25 @@ impl Defect {
                 "write it anew; DER is converted with `openssl x509 -inform DER` or `openssl pkey -inform DER`"
                     .to_owned()
             }
-            Self::KeyEncrypted => "store it without a password, readable by its owner only".to_owned(),
+            Self::KeyEncrypted => {
+                "name its password with passwordid=ID and --object secret,id=ID,file=FILE".to_owned()
+            }
+            Self::KeyEncryption { .. } => {
+                format!("convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in {file}`")
+            }
+            Self::WrongPassword { .. } => {
+                "put the right password into the secret, without a newline (printf, not echo)".to_owned()
+            }
+            Self::BadCrl {
+                endpoint: Endpoint::Client,
+                ..
+            } => "get the current list from the authority, in PEM form, or do without (crl=off)".to_owned(),
+            Self::BadCrl { .. } | Self::CrlExpired { .. } => {
+                "get the current list from the authority, in PEM form".to_owned()
+            }
+            Self::NoAnchor { .. } => "remove it, or have the authority issue it anew".to_owned(),
+            Self::DhParamsUnused => "remove the file".to_owned(),
+            Self::BehindGap { .. } => "number the pairs from 0 on, without a gap".to_owned(),
             Self::BadCertificate { .. } => "replace the damaged certificate".to_owned(),
             Self::KeyUnusable => {
                 "use an RSA (2048 bits or more), ECDSA P-256, P-384 or P-521, or Ed25519 key".to_owned()

@@ -37,8 +37,10 @@ mod certificate;
 mod check;
 mod creds;
 mod distinguished_name;
+mod encrypted_key;
 mod endpoint;
 mod error;
+mod fingerprint;
 mod key;
 mod load;
 mod options;
@@ -54,6 +56,7 @@ mod secret_cipher;
 mod secret_options;
 mod secret_source;
 mod snapshot;
+mod watch;
 
 pub use certificate::{CertificateError, CertificateSummary, KeyAlgorithm, printable};
 pub use creds::{ClientCreds, ServerCreds, TlsCreds, TlsCredsBuilder};
@@ -68,6 +71,7 @@ pub use psk_options::TlsCredsPskOptions;
 pub use secret::{Secret, SecretError};
 pub use secret_options::{KeyringSecretOptions, SecretFormat, SecretOptions, SecretText};
 pub use snapshot::{Contents, Identity, Snapshot, X509};
+pub use watch::{CredsWatcher, WatchOptions};
 
 pub use rustls_pki_types;
 

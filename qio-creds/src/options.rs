@@ -42,13 +42,23 @@ pub struct TlsCredsX509Options {
     /// A GnuTLS priority string. Not supported yet: an object that sets it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// The id of a secret that unlocks the private key. Not supported yet: an object that sets it is refused.
+    /// The id of the [`Secret`](crate::Secret) that unlocks the private keys. Keys that need no password are taken as
+    /// they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passwordid: Option<String>,
+    /// Whether `ca-crl.pem` is read; on unless said otherwise. Not QEMU's: its servers always read it, its clients
+    /// never.
+    #[serde(default = "on", skip_serializing_if = "is_on")]
+    pub crl: bool,
 }
 
 fn on() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_on(value: &bool) -> bool {
+    *value
 }
 
 impl TlsCredsX509Options {
@@ -63,6 +73,7 @@ impl TlsCredsX509Options {
             sanity_check: true,
             priority: None,
             passwordid: None,
+            crl: true,
         }
     }
 
@@ -91,16 +102,17 @@ mod tests {
     fn defaults_are_qemus() {
         let options = parse(r#"{"dir": "/d"}"#).unwrap();
         assert_eq!(options, TlsCredsX509Options::client("/d"));
-        assert!(options.verify_peer && options.sanity_check);
+        assert!(options.verify_peer && options.sanity_check && options.crl);
     }
 
     #[test]
-    fn every_property_has_qemus_name() {
+    fn every_property_has_qemus_name_and_crl_is_ours() {
         let options = parse(
             r#"{"id":"tls0","dir":"/d","endpoint":"server","verify-peer":false,"sanity-check":false,
-                "priority":"NORMAL","passwordid":"sec0"}"#,
+                "priority":"NORMAL","passwordid":"sec0","crl":false}"#,
         )
         .unwrap();
+        assert!(!options.crl);
         assert_eq!(options.endpoint, Endpoint::Server);
         assert!(!options.verify_peer && !options.sanity_check);
         assert_eq!(options.priority.as_deref(), Some("NORMAL"));

@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
-use crate::{Defect, PrivateKey};
+use crate::{Defect, PrivateKey, Secret, encrypted_key};
 
 /// The most that is read of a file of certificates or a key. A system's whole bundle of authorities is a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
@@ -78,18 +78,47 @@ pub(crate) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'stat
     }
 }
 
-/// The first private key of a file.
+/// The first private key of a file, which must not need a password.
+#[cfg(feature = "pki")]
 pub(crate) fn private_key(path: &Path, permissions: KeyPermissions) -> Result<PrivateKey, Defect> {
+    locked_private_key(path, permissions, None)
+}
+
+/// The first private key of a file. The password is for a key that needs one.
+pub(crate) fn locked_private_key(
+    path: &Path,
+    permissions: KeyPermissions,
+    password: Option<&Secret>,
+) -> Result<PrivateKey, Defect> {
     let text = secret(path, permissions, MAX_FILE)?;
-    if is_encrypted(&text) {
-        return Err(Defect::KeyEncrypted);
+    if contains(&text, ENCRYPTED) {
+        let password = password.ok_or(Defect::KeyEncrypted)?;
+        // The library knows no label for encrypted keys; what is inside is told apart by us.
+        let text = with_label(text.to_vec(), ENCRYPTED, b"-----BEGIN PRIVATE KEY-----\n");
+        let text = with_label(text, ENCRYPTED_END, b"-----END PRIVATE KEY-----\n");
+        let encrypted = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|e| no_key(&e))?;
+        return encrypted_key::decrypt(encrypted.secret_pkcs8_der(), password);
+    }
+    if contains(&text, OPENSSL_ENCRYPTED) {
+        return Err(match password {
+            None => Defect::KeyEncrypted,
+            Some(_) => Defect::KeyEncryption {
+                scheme: "OpenSSL's own of the 1990s".to_owned(),
+            },
+        });
     }
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(PrivateKey::from(key)),
-        Err(pem::Error::NoItemsFound) => Err(Defect::NothingFound {
+        Err(error) => Err(no_key(&error)),
+    }
+}
+
+fn no_key(error: &pem::Error) -> Defect {
+    match error {
+        pem::Error::NoItemsFound => Defect::NothingFound {
             wanted: "private key",
-        }),
-        Err(error) => Err(bad_pem(&error)),
+        },
+        error => bad_pem(error),
     }
 }
 
@@ -142,33 +171,45 @@ fn read(file: File, limit: u64) -> Result<Vec<u8>, Defect> {
     Ok(text)
 }
 
+/// PKCS#8's label of encrypted keys.
+const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+const ENCRYPTED_END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
+
+/// The header of keys as OpenSSL encrypted them before PKCS#8.
+const OPENSSL_ENCRYPTED: &[u8] = b"\nProc-Type: 4,ENCRYPTED";
+
 /// GnuTLS also takes, and used to write, `X509 CERTIFICATE` for a certificate.
 fn with_usual_label(text: Vec<u8>) -> Vec<u8> {
-    const OLD: &[u8] = b" X509 CERTIFICATE-----";
-    if !contains(&text, OLD) {
+    let text = with_label(
+        text,
+        b"-----BEGIN X509 CERTIFICATE-----",
+        b"-----BEGIN CERTIFICATE-----\n",
+    );
+    with_label(
+        text,
+        b"-----END X509 CERTIFICATE-----",
+        b"-----END CERTIFICATE-----\n",
+    )
+}
+
+/// The text with another line in place of each that begins with `label`.
+fn with_label(text: Vec<u8>, label: &[u8], line_instead: &[u8]) -> Vec<u8> {
+    if !contains(&text, label) {
         return text;
     }
     let mut usual = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let at = line.windows(OLD.len()).position(|window| window == OLD);
-        match at.and_then(|at| line.split_at_checked(at)) {
-            Some((dashes, _)) if line.starts_with(b"-----") => {
-                usual.extend_from_slice(dashes);
-                usual.extend_from_slice(b" CERTIFICATE-----\n");
-            }
-            _ => usual.extend_from_slice(line),
-        }
+        usual.extend_from_slice(if line.starts_with(label) {
+            line_instead
+        } else {
+            line
+        });
     }
     usual
 }
 
 fn contains(text: &[u8], needle: &[u8]) -> bool {
     text.windows(needle.len()).any(|window| window == needle)
-}
-
-/// PKCS#8's label for encrypted keys, or the header of OpenSSL's older form.
-fn is_encrypted(text: &[u8]) -> bool {
-    contains(text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(text, b"\nProc-Type: 4,ENCRYPTED")
 }
 
 fn bad_pem(error: &pem::Error) -> Defect {

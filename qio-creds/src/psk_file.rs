@@ -24,6 +24,11 @@ pub(crate) fn name_of(options: &TlsCredsPskOptions) -> String {
     }
 }
 
+/// The file that is read.
+pub(crate) fn file(options: &TlsCredsPskOptions) -> PathBuf {
+    options.dir.join(KEYS_PSK)
+}
+
 /// Reads the file and checks what is in it; every problem is reported at once.
 pub(crate) fn directory(
     options: &TlsCredsPskOptions,
@@ -38,7 +43,7 @@ pub(crate) fn directory(
         return Err(CredsError::UsernameOfServer { name });
     }
 
-    let file = options.dir.join(KEYS_PSK);
+    let file = file(options);
     let mut findings = Findings::default();
     let psk = match pem_file::psk(&file, permissions) {
         Ok(text) => match options.endpoint {
