@@ -11,7 +11,7 @@ use crate::check::{self, Findings, Subject, SubjectIdentity};
 use crate::fingerprint::Fingerprint;
 use crate::snapshot::{Contents, X509};
 use crate::{
-    CredsError, Defect, Endpoint, Identity, KeyPermissions, Psk, Snapshot, TlsCredsPskOptions,
+    CredsError, Defect, Endpoint, Identity, KeyPermissions, Priority, Psk, Snapshot, TlsCredsPskOptions,
     TlsCredsX509Options, WrongEndpoint, load, psk_file,
 };
 
@@ -89,7 +89,7 @@ impl TlsCreds {
     /// # Errors
     ///
     /// [`CredsError::Problems`] with everything that is wrong with the files;
-    /// [`CredsError::NotSupported`] for properties this version cannot honour; [`CredsError::Password`] for a
+    /// [`CredsError::Priority`] for a `priority` that cannot be honoured; [`CredsError::Password`] for a
     /// `passwordid`, for which there is [`load_with`](Self::load_with).
     pub fn load(options: TlsCredsX509Options, permissions: KeyPermissions) -> Result<Self, CredsError> {
         Self::load_with(options, permissions, &ObjectRegistry::new())
@@ -385,6 +385,12 @@ impl TlsCredsBuilder {
     /// Adds revocation lists.
     pub fn crls(mut self, crls: impl IntoIterator<Item = CertificateRevocationListDer<'static>>) -> Self {
         self.contents.crls.extend(crls);
+        self
+    }
+
+    /// Says which versions and algorithms of TLS are allowed; whatever the engine finds best unless said.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.contents.priority = Some(priority);
         self
     }
 

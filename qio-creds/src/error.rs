@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{CertificateError, Endpoint, InvalidPsk, SecretError};
+use crate::{CertificateError, Endpoint, InvalidPsk, PriorityError, SecretError};
 
 /// Why a credentials object could not be made or reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,15 @@ pub enum CredsError {
     UsernameOfServer {
         /// The object, as an error names it.
         name: String,
+    },
+    /// The priority string asks for what cannot be honoured.
+    #[error("the priority of TLS credentials {name} cannot be honoured: {source}")]
+    Priority {
+        /// The object, as an error names it.
+        name: String,
+        /// Which part of it, and why.
+        #[source]
+        source: PriorityError,
     },
     /// The password of the private key cannot be had. The first words are QEMU's.
     #[error("{source} (it is the passwordid of TLS credentials {name})")]

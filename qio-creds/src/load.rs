@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use crate::check::{self, Findings, Subject, SubjectIdentity};
 use crate::snapshot::{Contents, X509};
 use crate::{
-    CredsError, Defect, Endpoint, Identity, KeyPermissions, PrivateKey, Problem, Secret, SecretError,
-    Snapshot, TlsCredsX509Options, pem_file,
+    CredsError, Defect, Endpoint, Identity, KeyPermissions, Priority, PrivateKey, Problem, Secret,
+    SecretError, Snapshot, TlsCredsX509Options, pem_file,
 };
 
 const CA_CERT: &str = "ca-cert.pem";
@@ -47,10 +47,15 @@ pub(crate) fn directory(
     objects: &ObjectRegistry,
 ) -> Result<Snapshot, CredsError> {
     let name = name_of(options);
-    if options.priority.is_some() {
-        let property = "priority";
-        return Err(CredsError::NotSupported { name, property });
-    }
+    let priority = options
+        .priority
+        .as_deref()
+        .map(str::parse::<Priority>)
+        .transpose();
+    let priority = match priority {
+        Ok(priority) => priority,
+        Err(source) => return Err(CredsError::Priority { name, source }),
+    };
     let password = match password(options, objects) {
         Ok(password) => password,
         Err(source) => return Err(CredsError::Password { name, source }),
@@ -66,7 +71,10 @@ pub(crate) fn directory(
     }
 
     let mut findings = Findings::default();
-    let mut contents = X509::empty(options.verify_peer);
+    let mut contents = X509 {
+        priority,
+        ..X509::empty(options.verify_peer)
+    };
     let ca_file = options.dir.join(CA_CERT);
     match pem_file::certificates(&ca_file) {
         Ok(certificates) => contents.ca = certificates,

@@ -39,7 +39,8 @@ pub struct TlsCredsX509Options {
     /// Whether the object's own certificates are checked when it is loaded; on unless said otherwise.
     #[serde(default = "on")]
     pub sanity_check: bool,
-    /// A GnuTLS priority string. Not supported yet: an object that sets it is refused.
+    /// A GnuTLS priority string, which says what versions and algorithms of TLS are allowed; see
+    /// [`Priority`](crate::Priority).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
     /// The id of the [`Secret`](crate::Secret) that unlocks the private keys. Keys that need no password are taken as

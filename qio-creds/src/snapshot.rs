@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use crate::{Endpoint, PrivateKey, Problem, Psk};
+use crate::{Endpoint, Priority, PrivateKey, Problem, Psk};
 
 /// What a credentials object holds at one moment; it never changes.
 ///
@@ -35,6 +35,7 @@ pub struct X509 {
     pub(crate) ca: Vec<CertificateDer<'static>>,
     pub(crate) crls: Vec<CertificateRevocationListDer<'static>>,
     pub(crate) identities: Vec<Identity>,
+    pub(crate) priority: Option<Priority>,
 }
 
 impl X509 {
@@ -45,6 +46,7 @@ impl X509 {
             ca: Vec::new(),
             crls: Vec::new(),
             identities: Vec::new(),
+            priority: None,
         }
     }
 
@@ -70,6 +72,12 @@ impl X509 {
     #[must_use]
     pub fn identities(&self) -> &[Identity] {
         &self.identities
+    }
+
+    /// Which versions and algorithms of TLS the object's `priority` allows; none if it leaves that to the engine.
+    #[must_use]
+    pub fn priority(&self) -> Option<&Priority> {
+        self.priority.as_ref()
     }
 }
 

@@ -94,7 +94,10 @@ fn half_a_pair_is_refused_for_a_server_and_told_to_a_client() {
 fn a_lone_client_certificate_is_checked_and_a_lone_key_is_not() {
     let pki = Pki::new().with(Purpose::Client, &client().validity(past()));
     pki.remove("client-key.pem");
-    assert!(matches!(pki.only_problem(Endpoint::Client).1, Defect::Expired { .. }));
+    assert!(matches!(
+        pki.only_problem(Endpoint::Client).1,
+        Defect::Expired { .. }
+    ));
     pki.remove("client-cert.pem");
     pki.write("client-key.pem", "garbage");
     assert!(pki.load(Endpoint::Client).is_ok());
@@ -432,20 +435,29 @@ fn a_purpose_that_does_not_fit_is_a_warning_as_qemu_takes_it() {
 }
 
 #[test]
-fn unsupported_properties_are_refused_by_name() {
+fn a_priority_is_carried_and_a_bad_one_refused() {
     let pki = Pki::server();
-    let options = TlsCredsX509Options {
-        priority: Some("NORMAL".into()),
-        ..TlsCredsX509Options::server(pki.path())
+    let load = |priority: &str| {
+        let options = TlsCredsX509Options {
+            priority: Some(priority.into()),
+            ..TlsCredsX509Options::server(pki.path())
+        };
+        TlsCreds::load(options, KeyPermissions::Private)
     };
-    let error = TlsCreds::load(options, KeyPermissions::Private).unwrap_err();
-    assert!(matches!(
-        error,
-        CredsError::NotSupported {
-            property: "priority",
-            ..
-        }
-    ));
+    let snapshot = load("NORMAL:-VERS-TLS1.3").unwrap().snapshot();
+    assert!(
+        !snapshot
+            .x509()
+            .unwrap()
+            .priority()
+            .unwrap()
+            .allows_version(0x0304)
+    );
+    let error = load("NORMAL:+AES-257-GCM").unwrap_err();
+    assert!(matches!(error, CredsError::Priority { .. }));
+    assert!(error.to_string().contains("AES-257-GCM"), "{error}");
+    let none = pki.load(Endpoint::Server).unwrap().snapshot();
+    assert!(none.x509().unwrap().priority().is_none());
 }
 
 #[test]

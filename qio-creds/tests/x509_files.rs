@@ -17,7 +17,11 @@ use qio_opts::ObjectRegistry;
 fn numbered(numbers: &[Option<u8>]) -> Pki {
     let pki = Pki::new();
     for number in numbers {
-        let kind = if *number == Some(1) { KeyKind::Ed25519 } else { KeyKind::EcdsaP256 };
+        let kind = if *number == Some(1) {
+            KeyKind::Ed25519
+        } else {
+            KeyKind::EcdsaP256
+        };
         let pair = pki.authority.issue(&server().key(kind)).unwrap();
         let suffix = number.map(|number| format!("-{number}")).unwrap_or_default();
         pki.write(&format!("server-cert{suffix}.pem"), pair.certificate_pem());
@@ -41,14 +45,22 @@ fn identities_stand_side_by_side_up_to_the_first_gap() {
     ] {
         let pki = numbered(numbers);
         assert_eq!(identities(&pki), expected, "{numbers:?}");
-        assert!(pki.load(Endpoint::Server).unwrap().snapshot().warnings().is_empty());
+        assert!(
+            pki.load(Endpoint::Server)
+                .unwrap()
+                .snapshot()
+                .warnings()
+                .is_empty()
+        );
     }
 
     let pki = numbered(&[None, Some(0), Some(2)]);
     let snapshot = pki.load(Endpoint::Server).unwrap().snapshot();
     assert_eq!(snapshot.x509().unwrap().identities().len(), 2);
-    assert!(matches!(snapshot.warnings(), [w] if w.file.ends_with("server-cert-2.pem")
-        && matches!(&w.what, Defect::BehindGap { missing } if missing.ends_with("server-cert-1.pem"))));
+    assert!(
+        matches!(snapshot.warnings(), [w] if w.file.ends_with("server-cert-2.pem")
+        && matches!(&w.what, Defect::BehindGap { missing } if missing.ends_with("server-cert-1.pem")))
+    );
 
     // Behind a gap is as good as absent.
     let error = numbered(&[Some(1)]).load(Endpoint::Server).unwrap_err();
@@ -59,7 +71,10 @@ fn identities_stand_side_by_side_up_to_the_first_gap() {
 fn every_identity_is_checked_and_named() {
     let pki = numbered(&[None, Some(0), Some(1)]);
     pki.remove("server-key-0.pem");
-    pki.write("server-cert-1.pem", std::fs::read(pki.file("server-cert.pem")).unwrap());
+    pki.write(
+        "server-cert-1.pem",
+        std::fs::read(pki.file("server-cert.pem")).unwrap(),
+    );
     let error = pki.load(Endpoint::Server).unwrap_err();
     let found: Vec<_> = error
         .problems()
@@ -110,7 +125,15 @@ fn crl(pki: &Pki, extra: &[&str]) {
                   crl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid\n";
     pki.write("ca.cnf", config);
     let usual = [
-        "ca", "-gencrl", "-config", "ca.cnf", "-cert", "ca-cert.pem", "-keyfile", "ca-key.pem", "-out",
+        "ca",
+        "-gencrl",
+        "-config",
+        "ca.cnf",
+        "-cert",
+        "ca-cert.pem",
+        "-keyfile",
+        "ca-key.pem",
+        "-out",
         "ca-crl.pem",
     ];
     openssl(pki, &[&usual[..], extra].concat());
@@ -126,7 +149,12 @@ fn revocation_lists_load_and_an_old_one_is_told() {
 
     crl(
         &pki,
-        &["-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z"],
+        &[
+            "-crl_lastupdate",
+            "20200101000000Z",
+            "-crl_nextupdate",
+            "20200201000000Z",
+        ],
     );
     let snapshot = pki.load(Endpoint::Server).unwrap().snapshot();
     assert!(matches!(snapshot.warnings(), [w] if matches!(&w.what,
@@ -163,7 +191,14 @@ fn a_bad_revocation_list_is_refused_before_a_service_begins() {
 fn locked(form: &[&str]) -> Pki {
     let pki = Pki::server();
     std::fs::rename(pki.file("server-key.pem"), pki.file("plain.pem")).unwrap();
-    let usual = ["-in", "plain.pem", "-out", "server-key.pem", "-passout", "pass:swordfish"];
+    let usual = [
+        "-in",
+        "plain.pem",
+        "-out",
+        "server-key.pem",
+        "-passout",
+        "pass:swordfish",
+    ];
     openssl(&pki, &[form, &usual[..]].concat());
     pki.chmod("server-key.pem", 0o600);
     pki
@@ -233,7 +268,10 @@ fn the_password_must_be_there_even_if_the_key_needs_none() {
         ..TlsCredsX509Options::server(pki.path())
     };
     let error = TlsCreds::load(options.clone(), KeyPermissions::Private).unwrap_err();
-    assert!(error.to_string().starts_with("No secret with id 'sec0'"), "{error}");
+    assert!(
+        error.to_string().starts_with("No secret with id 'sec0'"),
+        "{error}"
+    );
 
     let objects = ObjectRegistry::new();
     let bytes: SecretOptions = qio_opts::from_option("id=sec0,data=/w==,format=base64", None).unwrap();
