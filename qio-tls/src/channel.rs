@@ -90,11 +90,9 @@ impl<C: Channel + 'static> Channel for TlsChannel<C> {
                 Err(error) => return Err(self.broken(error)),
             }
             if !self.session.to_send().is_empty() && !self.transport_shut {
-                match send(&mut self.channel, &mut self.session) {
-                    // What we owe can wait for the next write or flush; what we want to read may be there.
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ => {}
-                }
+                // What we owe can wait for the next write or flush, which also reports why it does not get through; what
+                // we want to read may be there even if the peer takes nothing more.
+                let _ = send(&mut self.channel, &mut self.session);
             }
             match receive(&mut self.channel, &mut self.session) {
                 // A reset is a cut like any other, and what came before it has been handed out.

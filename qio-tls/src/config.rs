@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use qio_creds::{Snapshot, X509};
 use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
@@ -12,6 +13,9 @@ use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 use crate::error::TlsError;
 use crate::provider::provider;
 use crate::verify::{ClientVerifier, Rules, ServerVerifier};
+
+/// Servers that a client remembers a session of, for each credentials object.
+const CLIENT_SESSIONS: usize = 32;
 
 /// A configuration per snapshot that is still in use. Few: a process has a handful of credentials objects.
 struct Cache<T>(Mutex<Vec<(Weak<Snapshot>, Arc<T>)>>);
@@ -43,15 +47,38 @@ impl<T> Cache<T> {
     }
 }
 
-/// The configuration of a server with these credentials. `creds` names them in errors.
-pub(crate) fn server(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Arc<ServerConfig>, TlsError> {
-    static CACHE: Cache<ServerConfig> = Cache::new();
-    CACHE.get(snapshot, || build_server(creds, snapshot))
+/// What all connections with one snapshot share.
+pub(crate) struct Setup<Config> {
+    pub(crate) config: Arc<Config>,
+    pub(crate) rules: Arc<Rules>,
 }
 
-/// The configuration of a client with these credentials. `creds` names them in errors.
-pub(crate) fn client(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Arc<ClientConfig>, TlsError> {
-    static CACHE: Cache<ClientConfig> = Cache::new();
+/// Whether a server gives tickets to resume sessions with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tickets {
+    None,
+    /// One for each session: a client that wants several connections at once does full handshakes for them.
+    One,
+}
+
+/// The set-up of a server with these credentials. `creds` names them in errors.
+pub(crate) fn server(
+    creds: &str,
+    snapshot: &Arc<Snapshot>,
+    tickets: Tickets,
+) -> Result<Arc<Setup<ServerConfig>>, TlsError> {
+    static WITHOUT: Cache<Setup<ServerConfig>> = Cache::new();
+    static WITH: Cache<Setup<ServerConfig>> = Cache::new();
+    let cache = match tickets {
+        Tickets::None => &WITHOUT,
+        Tickets::One => &WITH,
+    };
+    cache.get(snapshot, || build_server(creds, snapshot, tickets))
+}
+
+/// The set-up of a client with these credentials. `creds` names them in errors.
+pub(crate) fn client(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Arc<Setup<ClientConfig>>, TlsError> {
+    static CACHE: Cache<Setup<ClientConfig>> = Cache::new();
     CACHE.get(snapshot, || build_client(creds, snapshot))
 }
 
@@ -61,7 +88,7 @@ fn certificates(snapshot: &Snapshot) -> Result<&X509, String> {
         .ok_or_else(|| "pre-shared keys need the feature `psk` of qio-tls".to_owned())
 }
 
-fn build_server(creds: &str, snapshot: &Snapshot) -> Result<ServerConfig, TlsError> {
+fn build_server(creds: &str, snapshot: &Snapshot, tickets: Tickets) -> Result<Setup<ServerConfig>, TlsError> {
     let unusable = |what: String| TlsError::Unusable {
         creds: creds.to_owned(),
         what,
@@ -70,45 +97,55 @@ fn build_server(creds: &str, snapshot: &Snapshot) -> Result<ServerConfig, TlsErr
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?;
+    let rules = Arc::new(Rules::new(x509, provider()).map_err(unusable)?);
     let builder = if x509.verify_peer() {
-        let x509 = certificates(snapshot).map_err(unusable)?;
-        let rules = Rules::new(x509, provider()).map_err(unusable)?;
-        builder.with_client_cert_verifier(Arc::new(ClientVerifier(rules)))
+        builder.with_client_cert_verifier(Arc::new(ClientVerifier(Arc::clone(&rules))))
     } else {
         builder.with_no_client_auth()
     };
     let mut config = builder.with_cert_resolver(Arc::new(Identities::new(x509).map_err(unusable)?));
     // Our order of suites wins: peers tend to list AES-256 first, which is slower and no safer.
     config.ignore_client_order = true;
-    // No resumption: a resumed session would not be judged again, and tickets that nobody reads turn a close
-    // into a reset.
+    // Sessions are resumed by ticket only: nothing is kept here for clients that may never come back. The keys are
+    // of this snapshot, so a reload ends the tickets that were given before it. Whoever comes back is judged and
+    // authorized again, see RustlsEngine::judge_resumed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    if tickets == Tickets::One {
+        config.ticketer = Ticketer::new().map_err(|error| unusable(error.to_string()))?;
+        config.send_tls13_tickets = 1;
+    }
     config.enable_secret_extraction = true; // for refusal.rs
-    Ok(config)
+    Ok(Setup {
+        config: Arc::new(config),
+        rules,
+    })
 }
 
-fn build_client(creds: &str, snapshot: &Snapshot) -> Result<ClientConfig, TlsError> {
+fn build_client(creds: &str, snapshot: &Snapshot) -> Result<Setup<ClientConfig>, TlsError> {
     let unusable = |what: String| TlsError::Unusable {
         creds: creds.to_owned(),
         what,
     };
     let x509 = certificates(snapshot).map_err(unusable)?;
-    let rules = Rules::new(x509, provider()).map_err(unusable)?;
+    let rules = Arc::new(Rules::new(x509, provider()).map_err(unusable)?);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(error.to_string()))?
         // "Dangerous" is any verifier but rustls's own. Ours is there because QEMU's rules differ: see verify.rs.
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServerVerifier(rules)));
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier(Arc::clone(&rules))));
     let mut config = if x509.identities().is_empty() {
         builder.with_no_client_auth()
     } else {
         builder.with_client_cert_resolver(Arc::new(Identities::new(x509).map_err(unusable)?))
     };
-    config.resumption = Resumption::disabled();
+    config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
     config.enable_secret_extraction = true; // for refusal.rs
-    Ok(config)
+    Ok(Setup {
+        config: Arc::new(config),
+        rules,
+    })
 }
 
 /// The identities of a credentials object; the first that fits the peer's signature algorithms is presented.

@@ -7,8 +7,11 @@ use std::io::IoSliceMut;
 use qio_creds::{ClientCreds, ServerCreds};
 
 use crate::buffer::Buffer;
+use crate::config::Tickets;
 use crate::error::{PeerRole, TlsError};
 use crate::facts::{Peer, TlsFacts};
+#[cfg(feature = "psk")]
+use crate::openssl_engine::OpensslEngine;
 use crate::rustls_engine::RustlsEngine;
 use crate::transport::Transport;
 
@@ -55,6 +58,9 @@ pub(crate) enum Stop {
 pub(crate) enum Engine {
     /// Certificates, by rustls.
     Rustls(Box<RustlsEngine>),
+    /// Pre-shared keys, by OpenSSL.
+    #[cfg(feature = "psk")]
+    Openssl(Box<OpensslEngine>),
 }
 
 /// Runs the same method on whichever engine it is.
@@ -62,6 +68,8 @@ macro_rules! each {
     ($self:expr, $engine:ident => $call:expr) => {
         match $self {
             Engine::Rustls($engine) => $call,
+            #[cfg(feature = "psk")]
+            Engine::Openssl($engine) => $call,
         }
     };
 }
@@ -70,15 +78,24 @@ impl Engine {
     /// A client's, as its credentials ask for, for a server that must prove to be `name`.
     pub(crate) fn client(creds: &ClientCreds, name: Option<&str>) -> Result<Self, TlsError> {
         let snapshot = creds.snapshot();
+        #[cfg(feature = "psk")]
+        if snapshot.psk().is_some() {
+            return Ok(Engine::Openssl(Box::new(OpensslEngine::client(creds, &snapshot)?)));
+        }
         Ok(Engine::Rustls(Box::new(RustlsEngine::client(
             creds, &snapshot, name,
         )?)))
     }
 
     /// A server's, as its credentials ask for.
-    pub(crate) fn server(creds: &ServerCreds) -> Result<Self, TlsError> {
+    pub(crate) fn server(creds: &ServerCreds, tickets: Tickets) -> Result<Self, TlsError> {
         let snapshot = creds.snapshot();
-        Ok(Engine::Rustls(Box::new(RustlsEngine::server(creds, &snapshot)?)))
+        #[cfg(feature = "psk")]
+        if snapshot.psk().is_some() {
+            return Ok(Engine::Openssl(Box::new(OpensslEngine::server(creds, &snapshot)?)));
+        }
+        let engine = RustlsEngine::server(creds, &snapshot, tickets)?;
+        Ok(Engine::Rustls(Box::new(engine)))
     }
 
     /// Runs until `job` is done or cannot be, decrypting on the way whatever has come in.
@@ -144,9 +161,14 @@ impl Engine {
         PeerRole::of_peer_of(each!(self, engine => engine.endpoint()))
     }
 
-    /// Ends an established session, and gives what is still to be sent: access_denied, if the engine can say it.
-    pub(crate) fn refuse(self) -> Vec<u8> {
-        each!(self, engine => engine.refuse())
+    /// Judges the peer again if the session was resumed. The error comes with the number of the fitting alert.
+    pub(crate) fn judge_resumed(&self) -> Result<(), (TlsError, u8)> {
+        each!(self, engine => engine.judge_resumed())
+    }
+
+    /// Ends an established session, and gives what is still to be sent: the alert, if the engine can say it.
+    pub(crate) fn refuse(self, alert: u8) -> Vec<u8> {
+        each!(self, engine => engine.refuse(alert))
     }
 
     /// Encrypted bytes that wait to be sent.

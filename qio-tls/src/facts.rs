@@ -31,6 +31,8 @@ pub struct TlsFacts {
     pub version: TlsVersion,
     /// The cipher suite, by its IANA name without underscores lost.
     pub cipher_suite: String,
+    /// Whether it goes on from an earlier session, by ticket. The peer has been judged and authorized again.
+    pub resumed: bool,
     /// The key exchange group, by its IANA name, where one was used.
     pub group: Option<String>,
 }
@@ -38,10 +40,10 @@ pub struct TlsFacts {
 impl fmt::Display for TlsFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}", self.version, self.cipher_suite)?;
-        match &self.group {
-            Some(group) => write!(f, ", {group}"),
-            None => Ok(()),
+        if let Some(group) = &self.group {
+            write!(f, ", {group}")?;
         }
+        f.write_str(if self.resumed { ", resumed" } else { "" })
     }
 }
 

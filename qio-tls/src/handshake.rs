@@ -104,6 +104,22 @@ impl<C: Channel> TlsHandshake<C> {
         })
     }
 
+    /// The server's side, for clients that only write and then close.
+    ///
+    /// A server normally gives its clients a ticket to resume the session with. A client that closes without ever having
+    /// read it makes the kernel reset the connection, and what the client sent last may be lost: migration streams need this.
+    ///
+    /// # Errors
+    /// As [`Handshake::server`].
+    pub fn server_without_tickets(channel: C, creds: &ServerCreds) -> Result<Self, TlsError> {
+        Ok(TlsHandshake {
+            channel,
+            handshake: Handshake::server_without_tickets(creds)?,
+            authorizer: None,
+            waits_for: Direction::Read,
+        })
+    }
+
     /// Lets a verified peer in only if `authorizer` knows it: by the distinguished name of its certificate, or by its
     /// name among the pre-shared keys. Whoever is refused is told access_denied, and gets no byte of the service.
     #[must_use]
@@ -159,10 +175,23 @@ impl<C: Channel> TlsHandshake<C> {
             match moved {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Progress::Pending),
+                // What we still owe (tickets) is of no use to a peer that is gone, but what it sent before is: whoever
+                // reads or writes next finds out in order.
+                Err(_) if self.waits_for == Direction::Write && self.handshake.peer().is_some() => {
+                    return Ok(self.verified());
+                }
                 // While we send, the peer may already have said why it does not listen.
                 Err(error) if self.waits_for == Direction::Write => return Err(self.last_words(&error)),
                 Err(error) => return Err(self.cut(&error)),
             }
+        }
+    }
+
+    /// The peer is verified, and nothing more can be sent to it.
+    fn verified(&self) -> Progress {
+        match (&self.authorizer, self.handshake.needs_authorization()) {
+            (Some(_), true) => Progress::Authorize,
+            _ => Progress::Done,
         }
     }
 

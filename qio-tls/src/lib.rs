@@ -43,6 +43,14 @@ mod engine;
 mod error;
 mod facts;
 mod handshake;
+#[cfg(feature = "psk")]
+mod openssl_context;
+#[cfg(feature = "psk")]
+mod openssl_engine;
+#[cfg(feature = "psk")]
+mod openssl_error;
+#[cfg(feature = "psk")]
+mod openssl_identities;
 mod provider;
 mod refusal;
 mod rustls_engine;

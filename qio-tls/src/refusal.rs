@@ -1,26 +1,27 @@
 //! Sealing one last alert with the keys of an established session.
 //!
 //! rustls sends alerts of its own accord only, and knows no reason to refuse a peer whom it has verified. So when an
-//! access list refuses one, its connection is taken apart, and this seals the one record that is still to be said:
-//! access_denied (RFC 8446, section 6.2).
+//! access list refuses one, or the certificate behind a resumed session no longer passes, its connection is taken
+//! apart, and this seals the one record that is still to be said (RFC 8446, section 6.2).
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use rustls::ConnectionTrafficSecrets;
 
 use crate::facts::TlsVersion;
 
-/// fatal, access_denied.
-const ACCESS_DENIED: [u8; 2] = [2, 49];
+/// The level of an alert after which nothing follows.
+const FATAL: u8 = 2;
 const ALERT: u8 = 21;
 const APPLICATION_DATA: u8 = 23;
 /// Record versions are 1.2 in both protocols.
 const RECORD_VERSION: [u8; 2] = [3, 3];
 const TAG: u16 = 16;
 
-/// The record that tells the peer that it may not use the service. `sequence` is that of the next record to send.
+/// The record that ends the session with an alert. `sequence` is that of the next record to send.
 ///
 /// `None` if the secrets are of a kind that is not known here.
-pub(crate) fn access_denied(
+pub(crate) fn fatal_alert(
+    alert: u8,
     version: TlsVersion,
     sequence: u64,
     secrets: &ConnectionTrafficSecrets,
@@ -34,7 +35,7 @@ pub(crate) fn access_denied(
     let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?);
     let nonce = nonce(iv.as_ref().try_into().ok()?, sequence);
     let mut record = Vec::new();
-    let mut content = ACCESS_DENIED.to_vec();
+    let mut content = vec![FATAL, alert];
     match version {
         // RFC 8446, section 5.2: the type travels inside, the header is authenticated.
         TlsVersion::Tls13 => {

@@ -10,10 +10,10 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error as EngineError, ProtocolVersion};
+use rustls::{CommonState, Error as EngineError, HandshakeKind, ProtocolVersion};
 
 use crate::buffer::Buffer;
-use crate::config;
+use crate::config::{self, Tickets};
 use crate::engine::{
     HANDSHAKE_LIMIT, INCOMING_LIMIT, Job, OUTGOING_LIMIT, PLAINTEXT_LIMIT, RECORD_CONTENT, RECORD_OVERHEAD,
     SMALL_RECEIVE, Stop,
@@ -22,7 +22,7 @@ use crate::error::{PeerRole, TlsError};
 use crate::facts::{Peer, PeerCertificate, TlsFacts, TlsVersion};
 use crate::refusal;
 use crate::transport::Transport;
-use crate::verify;
+use crate::verify::{self, Rules};
 
 enum Connection {
     Client(Box<UnbufferedClientConnection>),
@@ -32,8 +32,10 @@ enum Connection {
 /// A connection and its queues.
 pub(crate) struct RustlsEngine {
     connection: Connection,
-    /// Whether the certificate of the peer has been judged, or only looked at.
-    verify_peer: bool,
+    /// What the certificate of the peer is judged by.
+    rules: Arc<Rules>,
+    /// Whom a client expects.
+    name: Option<ServerName<'static>>,
     incoming: Buffer,
     plaintext: Buffer,
     outgoing: Buffer,
@@ -149,29 +151,36 @@ impl RustlsEngine {
             // Nobody will look at it, and an address is never sent to the server.
             None => ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4]))),
         };
-        let config = config::client(creds.creds().name(), snapshot)?;
-        let connection = UnbufferedClientConnection::new(config, name)
+        let setup = config::client(creds.creds().name(), snapshot)?;
+        let connection = UnbufferedClientConnection::new(Arc::clone(&setup.config), name.clone())
             .map_err(|error| unusable(creds.creds().name(), &error))?;
         Ok(RustlsEngine::new(
             Connection::Client(Box::new(connection)),
-            verify_peer,
+            Arc::clone(&setup.rules),
+            Some(name),
         ))
     }
 
-    pub(crate) fn server(creds: &ServerCreds, snapshot: &Arc<Snapshot>) -> Result<Self, TlsError> {
-        let config = config::server(creds.creds().name(), snapshot)?;
-        let connection = UnbufferedServerConnection::new(config)
+    pub(crate) fn server(
+        creds: &ServerCreds,
+        snapshot: &Arc<Snapshot>,
+        tickets: Tickets,
+    ) -> Result<Self, TlsError> {
+        let setup = config::server(creds.creds().name(), snapshot, tickets)?;
+        let connection = UnbufferedServerConnection::new(Arc::clone(&setup.config))
             .map_err(|error| unusable(creds.creds().name(), &error))?;
         Ok(RustlsEngine::new(
             Connection::Server(Box::new(connection)),
-            snapshot.authenticates_peer(),
+            Arc::clone(&setup.rules),
+            None,
         ))
     }
 
-    fn new(connection: Connection, verify_peer: bool) -> Self {
+    fn new(connection: Connection, rules: Arc<Rules>, name: Option<ServerName<'static>>) -> Self {
         RustlsEngine {
             connection,
-            verify_peer,
+            rules,
+            name,
             incoming: Buffer::new(INCOMING_LIMIT),
             plaintext: Buffer::new(PLAINTEXT_LIMIT),
             outgoing: Buffer::new(OUTGOING_LIMIT),
@@ -218,7 +227,7 @@ impl RustlsEngine {
         match self.state().peer_certificates() {
             Some(chain) if !chain.is_empty() => {
                 let certificate = PeerCertificate::new(chain.to_vec());
-                if self.verify_peer {
+                if self.rules.verify_peer() {
                     Peer::Verified(certificate)
                 } else {
                     Peer::Unverified(certificate)
@@ -331,8 +340,26 @@ impl RustlsEngine {
         }
     }
 
-    /// Takes the session apart, and gives what is still to be sent: access_denied, behind what waited already.
-    pub(crate) fn refuse(self) -> Vec<u8> {
+    /// A resumed session rests on a judgement from the past, which the engine does not repeat: its certificate may
+    /// have expired since. So it is judged again, like a new one. The number is that of the alert to refuse it with.
+    pub(crate) fn judge_resumed(&self) -> Result<(), (TlsError, u8)> {
+        if self.state().handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(());
+        }
+        let chain = self.state().peer_certificates().unwrap_or_default();
+        let judgement = self.rules.judge_again(chain, self.endpoint(), self.name.as_ref());
+        judgement.map_err(|(refusal, alert)| {
+            let error = TlsError::PeerCertificate {
+                role: self.peer_role(),
+                subject: refusal.subject,
+                problem: refusal.problem,
+            };
+            (error, alert)
+        })
+    }
+
+    /// Takes the session apart, and gives what is still to be sent: a fatal alert, behind what waited already.
+    pub(crate) fn refuse(self, alert: u8) -> Vec<u8> {
         let mut last_words = self.outgoing.filled().to_vec();
         let version = self.facts().version;
         let secrets = match self.connection {
@@ -343,11 +370,11 @@ impl RustlsEngine {
                 .dangerous_into_kernel_connection()
                 .map(|(secrets, _)| secrets),
         };
-        match secrets.map(|secrets| refusal::access_denied(version, secrets.tx.0, &secrets.tx.1)) {
+        match secrets.map(|secrets| refusal::fatal_alert(alert, version, secrets.tx.0, &secrets.tx.1)) {
             Ok(Some(alert)) => last_words.extend(alert),
             // The peer is refused all the same; it only is not told why.
-            Ok(None) => tracing::debug!("no access_denied for this cipher suite"),
-            Err(error) => tracing::debug!(%error, "no access_denied"),
+            Ok(None) => tracing::debug!("no alert for this cipher suite"),
+            Err(error) => tracing::debug!(%error, "no alert"),
         }
         last_words
     }
@@ -429,6 +456,7 @@ impl RustlsEngine {
                 .negotiated_cipher_suite()
                 .map(|suite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"))
                 .unwrap_or_default(),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
             group: state
                 .negotiated_key_exchange_group()
                 .map(|group| format!("{:?}", group.name())),

@@ -6,6 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use qio_creds::{ClientCreds, ServerCreds};
 
 use crate::buffer::scatter;
+use crate::config::Tickets;
 use crate::engine::{Engine, Job, RECORD_CONTENT, Stop};
 use crate::error::{PeerRole, TlsError};
 use crate::facts::{Peer, TlsFacts};
@@ -14,6 +15,9 @@ use crate::transport::Transport;
 /// Plaintext taken in one write. More at once would only push ciphertext out of the processor's cache before it
 /// is sent.
 const WRITE_BUDGET: usize = 64 << 10;
+
+/// The alert for a verified peer that may not use the service (RFC 8446, section 6.2).
+const ACCESS_DENIED: u8 = 49;
 
 /// What a [`Handshake`] needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,8 @@ enum State {
     Running {
         engine: Engine,
         authorization: Authorization,
+        /// The judgement that a resumed session needs has been made.
+        judged: bool,
     },
     /// The peer has been refused: there is no session any more, only last words to send.
     Refused {
@@ -91,7 +97,27 @@ impl Handshake {
     /// # Errors
     /// [`TlsError::Unusable`] credentials.
     pub fn server(creds: &ServerCreds) -> Result<Self, TlsError> {
-        Ok(Handshake::over(Engine::server(creds)?))
+        Ok(Handshake::over(Engine::server(creds, Tickets::One)?))
+    }
+
+    /// The server's side without resumption: see
+    /// [`TlsHandshake::server_without_tickets`](crate::TlsHandshake::server_without_tickets).
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`] credentials.
+    pub fn server_without_tickets(creds: &ServerCreds) -> Result<Self, TlsError> {
+        Ok(Handshake::over(Engine::server(creds, Tickets::None)?))
+    }
+
+    /// Is [`HandshakeStep::Authorize`] still to come?
+    pub(crate) fn needs_authorization(&self) -> bool {
+        matches!(
+            self.state,
+            State::Running {
+                authorization: Authorization::Needed,
+                ..
+            }
+        )
     }
 
     fn over(engine: Engine) -> Self {
@@ -99,6 +125,7 @@ impl Handshake {
             state: State::Running {
                 engine,
                 authorization: Authorization::NotNeeded,
+                judged: false,
             },
         }
     }
@@ -119,11 +146,12 @@ impl Handshake {
     /// # Errors
     /// Why there will be no session. The same error comes again if it is called again.
     pub fn step(&mut self) -> Result<HandshakeStep, TlsError> {
-        let (engine, authorization) = match &mut self.state {
+        let (engine, authorization, judged) = match &mut self.state {
             State::Running {
                 engine,
                 authorization,
-            } => (engine, *authorization),
+                judged,
+            } => (engine, *authorization, judged),
             State::Refused { error, .. } => return Err(error.clone()),
         };
         let cut = |engine: &Engine| TlsError::HandshakeCut {
@@ -137,6 +165,13 @@ impl Handshake {
                 Stop::Data | Stop::JobDone => {}
                 Stop::PeerClosed => return Err(cut(engine)),
                 Stop::NeedsInput => break,
+            }
+        }
+        if engine.is_established() && !*judged {
+            *judged = true;
+            if let Err((error, alert)) = engine.judge_resumed() {
+                self.refuse(error.clone(), alert);
+                return Err(error);
             }
         }
         if engine.pending() > 0 {
@@ -153,11 +188,28 @@ impl Handshake {
         }
     }
 
+    /// There will be no session; what is left are last words.
+    fn refuse(&mut self, error: TlsError, alert: u8) {
+        let role = self.peer_role();
+        let refused = State::Refused {
+            error,
+            role,
+            last_words: Vec::new(),
+        };
+        if let State::Running { engine, .. } = std::mem::replace(&mut self.state, refused)
+            && let State::Refused { last_words, .. } = &mut self.state
+        {
+            *last_words = engine.refuse(alert);
+        }
+    }
+
     /// Who is at the other end; `None` before that is proven, and once it has been refused.
     #[must_use]
     pub fn peer(&self) -> Option<Peer> {
         match &self.state {
-            State::Running { engine, .. } if engine.is_established() => Some(engine.peer()),
+            State::Running {
+                engine, judged: true, ..
+            } => Some(engine.peer()),
             _ => None,
         }
     }
@@ -171,34 +223,26 @@ impl Handshake {
             return self;
         };
         let State::Running {
-            engine,
-            authorization: Authorization::Needed,
-        } = self.state
+            authorization: authorization @ Authorization::Needed,
+            ..
+        } = &mut self.state
         else {
             return self;
         };
         let why = match (verdict, peer.verified_name()) {
             (Verdict::Allowed, Some(_)) => {
-                self.state = State::Running {
-                    engine,
-                    authorization: Authorization::Granted,
-                };
+                *authorization = Authorization::Granted;
                 return self;
             }
             (Verdict::Allowed, None) => Some("it has proved no identity".to_owned()),
             (Verdict::Denied { why }, _) => why,
         };
-        let role = engine.peer_role();
         let error = TlsError::NotAuthorized {
-            role,
+            role: self.peer_role(),
             identity: peer.verified_name().unwrap_or("somebody").to_owned(),
             why,
         };
-        self.state = State::Refused {
-            error,
-            role,
-            last_words: engine.refuse(),
-        };
+        self.refuse(error, ACCESS_DENIED);
         self
     }
 
@@ -220,6 +264,7 @@ impl Handshake {
             State::Running {
                 engine,
                 authorization: Authorization::NotNeeded | Authorization::Granted,
+                judged: true,
             } if engine.is_established() => {
                 let (facts, peer) = (engine.facts(), engine.peer());
                 Ok(Session {

@@ -7,13 +7,14 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use qio_creds::{CertificateSummary, X509};
+use qio_creds::{CertificateSummary, Endpoint, X509};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error as EngineError, SignatureScheme,
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error as EngineError,
+    SignatureScheme,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -279,6 +280,12 @@ fn common_name_matches(common_name: &str, name: &ServerName<'_>) -> bool {
     }
 }
 
+fn subject_of(certificate: &CertificateDer<'_>) -> String {
+    CertificateSummary::from_der(certificate)
+        .map(|summary| summary.subject)
+        .unwrap_or_default()
+}
+
 impl Rules {
     /// Rules from what a credentials object holds. The error names the certificate that cannot be an anchor.
     pub(crate) fn new(x509: &X509, provider: Arc<CryptoProvider>) -> Result<Self, String> {
@@ -309,6 +316,46 @@ impl Rules {
         })
     }
 
+    /// Is the peer judged at all?
+    pub(crate) fn verify_peer(&self) -> bool {
+        self.verify_peer
+    }
+
+    /// Judges the peer of a resumed session, which the engine takes as it was when the ticket was given.
+    ///
+    /// `name` is whom a client expects; a server expects no name. The alert's number fits the refusal.
+    pub(crate) fn judge_again(
+        &self,
+        chain: &[CertificateDer<'_>],
+        endpoint: Endpoint,
+        name: Option<&ServerName<'_>>,
+    ) -> Result<(), (Refusal, u8)> {
+        if !self.verify_peer {
+            return Ok(());
+        }
+        let purpose = match endpoint {
+            Endpoint::Client => Purpose::ServerAuth,
+            Endpoint::Server => Purpose::ClientAuth,
+        };
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            let problem = CertificateProblem::Unfit("the session was resumed without one".to_owned());
+            let subject = String::new();
+            return Err((
+                Refusal { subject, problem },
+                AlertDescription::CertificateRequired.into(),
+            ));
+        };
+        judge(self, leaf, intermediates, purpose, name, UnixTime::now()).map_err(|(problem, error)| {
+            (
+                Refusal {
+                    subject: subject_of(leaf),
+                    problem,
+                },
+                AlertDescription::from(error).into(),
+            )
+        })
+    }
+
     fn decide(
         &self,
         leaf: &CertificateDer<'_>,
@@ -322,10 +369,10 @@ impl Rules {
             return Ok(());
         }
         judge(self, leaf, intermediates, purpose, name, now).map_err(|(problem, error)| {
-            let subject = CertificateSummary::from_der(leaf)
-                .map(|leaf| leaf.subject)
-                .unwrap_or_default();
-            LAST_REFUSAL.set(Some(Refusal { subject, problem }));
+            LAST_REFUSAL.set(Some(Refusal {
+                subject: subject_of(leaf),
+                problem,
+            }));
             error.into()
         })
     }
@@ -339,7 +386,7 @@ impl Rules {
 
 /// Judges servers, for a client.
 #[derive(Debug)]
-pub(crate) struct ServerVerifier(pub(crate) Rules);
+pub(crate) struct ServerVerifier(pub(crate) Arc<Rules>);
 
 impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
@@ -395,7 +442,7 @@ impl ServerCertVerifier for ServerVerifier {
 
 /// Judges clients, for a server that verifies them.
 #[derive(Debug)]
-pub(crate) struct ClientVerifier(pub(crate) Rules);
+pub(crate) struct ClientVerifier(pub(crate) Arc<Rules>);
 
 impl ClientCertVerifier for ClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

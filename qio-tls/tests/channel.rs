@@ -154,6 +154,29 @@ fn a_silent_peer_times_out() {
     assert!(matches!(error, TlsError::HandshakeTimeout { .. }), "{error}");
 }
 
+/// The ticket that the server still sends must not cost it what a client wrote before it left.
+#[test]
+fn a_client_that_writes_and_leaves_is_heard() {
+    let (client, server) = good_creds();
+    let (near, far) = sockets();
+    let near = TlsHandshake::client(near, &client, Some(HOST)).unwrap();
+    let leaving = thread::spawn(move || {
+        let mut near = near.complete(LIMIT).unwrap();
+        near.write_all(b"last words").unwrap();
+        near.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut far = TlsHandshake::server(far, &server).unwrap();
+    // The server takes part only up to the hello; the rest happens once the client has left.
+    let _ = far.step().unwrap();
+    let far = thread::spawn(move || far.complete(LIMIT).unwrap());
+    leaving.join().unwrap();
+    let mut far = far.join().unwrap();
+    let mut words = [0; 10];
+    far.read_exact(&mut words).unwrap();
+    assert_eq!(&words, b"last words");
+    assert_eq!(far.read(&mut words).unwrap(), 0);
+}
+
 /// Both ends are told why: the alert must reach a client that was already sending when it was refused.
 #[test]
 fn a_refused_client_reads_why_although_it_is_sending() {
