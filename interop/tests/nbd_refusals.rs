@@ -97,8 +97,9 @@ fn tls_clients_of_a_plain_server() -> anyhow::Result<()> {
         &mut our_info(&tls_uri(&server))?,
         &["TLS is required, but the server does not offer it"],
     )?;
-    server.expect_log("connection ended")?;
-    fail_with(Command::new("nbdinfo").arg(tls_uri(&server)), &["TLS"])?;
+    server.expect_log("TLS is not configured")?;
+    // libnbd 1.14 keeps the reason that it was given to itself, also from qemu-nbd.
+    fail_with(Command::new("nbdinfo").arg(tls_uri(&server)), &[])?;
     let options = format!(
         "driver=nbd,host=localhost,port={},export={EXPORT},tls-creds=tls0",
         server.port()
