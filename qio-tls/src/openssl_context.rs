@@ -1,0 +1,198 @@
+//! OpenSSL set up for pre-shared keys and nothing else, and its two callbacks.
+//!
+//! A panic in a callback would abort the process, so they have nothing that could panic.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
+use openssl::ssl::{
+    Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
+    SslVersion,
+};
+use qio_creds::{Endpoint, Psk, PskIdentity, PskMatch, PskUsers, Snapshot};
+
+use crate::openssl_identities::IdentityReader;
+use crate::provider::has_aes;
+
+/// OpenSSL binds a callback's key to SHA-256, so these are the suites of TLS 1.3 that a key can be used with.
+const AES_FIRST: &str = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
+const CHACHA_FIRST: &str = "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256";
+
+/// TLS 1.2: ephemeral keys only, so that a key that leaks later opens no recorded session (hostile.md CRED-08). There
+/// is no AES-GCM with ECDHE-PSK in OpenSSL.
+const TLS12: &str = "ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES128-CBC-SHA256:ECDHE-PSK-AES256-CBC-SHA384";
+
+/// What the callbacks know of a connection, and the engine learns from them.
+pub(crate) struct Exchange {
+    /// Holds pre-shared keys of the connection's own side.
+    snapshot: Arc<Snapshot>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    named: IdentityReader,
+    claim: Option<Claim>,
+}
+
+/// Whom a client says it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) identity: Vec<u8>,
+    /// There is such a user, and the handshake goes on with that user's key.
+    pub(crate) known: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Exchange {
+            snapshot,
+            progress: Mutex::default(),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Progress) -> T) -> T {
+        // Nobody panics while it is held; and if, then half a claim is no claim.
+        act(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes that a client sent before the session was established.
+    pub(crate) fn received(&self, bytes: &[u8]) {
+        self.with(|progress| progress.named.feed(bytes));
+    }
+
+    /// Whom the client said it is, if it has said so.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.with(|progress| progress.claim.clone())
+    }
+
+    /// Whether the client has named any identity.
+    pub(crate) fn has_named_any(&self) -> bool {
+        self.with(|progress| !progress.named.is_empty())
+    }
+
+    pub(crate) fn users(&self) -> Option<&PskUsers> {
+        match self.snapshot.psk() {
+            Some(Psk::Server(users)) => Some(users),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn own(&self) -> Option<&PskIdentity> {
+        match self.snapshot.psk() {
+            Some(Psk::Client(own)) => Some(own),
+            _ => None,
+        }
+    }
+
+    /// The key to judge a client by. `identity` has been cut at a NUL, if there was one.
+    fn judge(&self, identity: &[u8], key: &mut [u8]) -> usize {
+        let Some(users) = self.users() else { return 0 };
+        self.with(|progress| {
+            let found = match users.find(identity) {
+                PskMatch::Known(_) if !progress.named.has_named(identity) => PskMatch::Unknown(users.decoy()),
+                found => found,
+            };
+            progress.claim = Some(Claim {
+                identity: progress.named.in_full(identity).to_vec(),
+                known: matches!(found, PskMatch::Known(_)),
+            });
+            put(found.key().bytes(), key)
+        })
+    }
+
+    /// Tells the server who we are, and ourselves with which key.
+    fn present(&self, identity: &mut [u8], key: &mut [u8]) -> usize {
+        let Some(own) = self.own() else { return 0 };
+        let mut name = own.username().as_bytes().to_vec();
+        name.push(0);
+        if put(&name, identity) == 0 {
+            return 0;
+        }
+        put(own.key().bytes(), key)
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("claim", &self.claim())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Copies `from` to the beginning of `to`, and says how long it is; zero, which is a refusal, if there is no room.
+fn put(from: &[u8], to: &mut [u8]) -> usize {
+    match to.get_mut(..from.len()) {
+        Some(to) => {
+            to.copy_from_slice(from);
+            from.len()
+        }
+        None => 0,
+    }
+}
+
+fn index() -> Result<Index<Ssl, Arc<Exchange>>, ErrorStack> {
+    static INDEX: OnceLock<Result<Index<Ssl, Arc<Exchange>>, ErrorStack>> = OnceLock::new();
+    INDEX.get_or_init(Ssl::new_ex_index).clone()
+}
+
+fn exchange(ssl: &SslRef) -> Option<Arc<Exchange>> {
+    ssl.ex_data(index().ok()?).map(Arc::clone)
+}
+
+/// A connection of `endpoint`, before its first byte.
+pub(crate) fn connection(endpoint: Endpoint, exchange: Arc<Exchange>) -> Result<Ssl, ErrorStack> {
+    // Nothing in a context depends on credentials: those are looked up through the connection. So there are two.
+    static SERVER: OnceLock<Result<SslContext, ErrorStack>> = OnceLock::new();
+    static CLIENT: OnceLock<Result<SslContext, ErrorStack>> = OnceLock::new();
+    let context = match endpoint {
+        Endpoint::Server => SERVER.get_or_init(server),
+        Endpoint::Client => CLIENT.get_or_init(client),
+    };
+    let mut ssl = Ssl::new(context.as_ref().map_err(Clone::clone)?)?;
+    ssl.set_ex_data(index()?, exchange);
+    match endpoint {
+        Endpoint::Server => ssl.set_accept_state(),
+        Endpoint::Client => ssl.set_connect_state(),
+    }
+    Ok(ssl)
+}
+
+fn common() -> Result<SslContextBuilder, ErrorStack> {
+    let mut builder = SslContext::builder(SslMethod::tls())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
+    builder.set_ciphersuites(if has_aes() { AES_FIRST } else { CHACHA_FIRST })?;
+    builder.set_cipher_list(TLS12)?;
+    // Never a resumption: it goes past the callback, so a user who has been removed would still get in, and under no
+    // name (hostile.md CRED-06). Never a second handshake: who a peer is does not change (CRED-02).
+    builder.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
+    builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+    builder.set_read_ahead(true);
+    Ok(builder)
+}
+
+fn server() -> Result<SslContext, ErrorStack> {
+    let mut builder = common()?;
+    builder.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
+    builder.set_num_tickets(0)?;
+    builder.set_psk_server_callback(|ssl, identity, key| {
+        let known = exchange(ssl).zip(identity);
+        Ok(known.map_or(0, |(exchange, identity)| exchange.judge(identity, key)))
+    });
+    Ok(builder.build())
+}
+
+fn client() -> Result<SslContext, ErrorStack> {
+    let mut builder = common()?;
+    // A server may ignore the key and send a certificate. With verification, and no authority to verify by, no
+    // certificate passes; without it any would.
+    builder.set_verify(SslVerifyMode::PEER);
+    builder.set_psk_client_callback(|ssl, _hint, identity, key| {
+        Ok(exchange(ssl).map_or(0, |exchange| exchange.present(identity, key)))
+    });
+    Ok(builder.build())
+}
