@@ -23,6 +23,7 @@ mod connection;
 mod end;
 mod handshake;
 mod output;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +32,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use qio_channel::BoxChannel;
-use qio_creds::ServerCreds;
 use qio_socket::Listener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -47,18 +47,10 @@ use crate::negotiation::TlsPolicy;
 use acceptor::{Accepted, Acceptor};
 pub use builder::ServerBuilder;
 pub use end::{ConnectionEnd, ConnectionError, ServeError};
+pub use tls::{RestrictedTls, ServerTls, UnverifiedClients};
 
 /// Bytes of buffers kept for the next requests, by a whole server.
 const POOLED_BYTES: usize = 32 << 20;
-
-/// How clients have to protect what they say.
-#[derive(Debug, Clone)]
-pub enum ServerTls {
-    /// Everything is in clear text.
-    Off,
-    /// Clients must negotiate TLS before anything else; nothing about exports is told before.
-    Required(ServerCreds),
-}
 
 /// When a server has done its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +127,7 @@ impl Shared {
     fn policy(&self) -> TlsPolicy {
         match self.tls {
             ServerTls::Off => TlsPolicy::Off,
-            ServerTls::Required(_) => TlsPolicy::Required,
+            ServerTls::Required(_) | ServerTls::Restricted(_) => TlsPolicy::Required,
         }
     }
 

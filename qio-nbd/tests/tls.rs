@@ -11,6 +11,9 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use qio_authz::{Authz, AuthzList, AuthzRef, Policy, Rule};
 use qio_channel::{BoxChannel, ChannelExt};
 use qio_creds::pki::{Authority, AuthorityTemplate, Name, Purpose, Template};
 use qio_creds::{ClientCreds, Endpoint, ServerCreds, TlsCreds};
@@ -19,6 +22,7 @@ use qio_nbd::client::{AsyncClient, ClientError, ConnectOptions, Session, TlsSetu
 use qio_nbd::export::Durability;
 use qio_nbd::negotiation::NegotiationError;
 use qio_nbd::server::{ConnectionEnd, ConnectionError, Server, ServerTls};
+use qio_opts::ObjectRegistry;
 
 use support::*;
 
@@ -224,4 +228,57 @@ async fn nbds_13_clear_text_glued_behind_starttls_ends_the_connection() {
     })
     .await;
     assert!(served.await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cred_28_only_clients_on_the_access_list_get_in() {
+    let pki = Pki::new();
+    let objects = ObjectRegistry::new();
+    let access = Arc::new(AuthzRef::new(&objects, "authz0"));
+    let (builder, _) = builder();
+    let tls = ServerTls::restricted(pki.server(), access).unwrap();
+    let server = builder.tls(tls).build();
+    let creds = pki.client(true);
+    let attempt = || async {
+        let (channel, served) = serve_one(&server);
+        let outcome = try_client(channel, options(creds.clone(), Some("disk.example"))).await;
+        (outcome, served.await.unwrap())
+    };
+    let denied = |(outcome, served): (Result<(), ClientError>, Result<_, ConnectionError>)| {
+        let told = outcome.unwrap_err().to_string();
+        assert!(told.contains("access_denied"), "{told}");
+        served.unwrap_err().to_string()
+    };
+
+    let noted = denied(attempt().await);
+    assert!(noted.contains("no object with id 'authz0'"), "{noted}");
+
+    let list = AuthzList::new(Policy::Deny);
+    objects.add("authz0", Authz::from(list.clone())).unwrap();
+    let noted = denied(attempt().await);
+    assert!(noted.contains("CN=a client"), "{noted}");
+
+    list.append(Rule::exact("CN=a client", Policy::Allow));
+    attempt().await.0.unwrap();
+
+    objects.delete("authz0").unwrap();
+    denied(attempt().await);
+}
+
+#[test]
+fn an_access_list_needs_verified_clients() {
+    let pki = Pki::new();
+    let template = Template::new(Purpose::Server).name("disk.example".parse::<Name>().unwrap());
+    let creds = TlsCreds::builder(Endpoint::Server)
+        .id("tls0")
+        .verify_peer(false)
+        .identity(pki.0.issue(&template).unwrap().into_identity())
+        .build()
+        .unwrap();
+    let everyone = Arc::new(AuthzList::new(Policy::Allow));
+    let error = ServerTls::restricted(creds.for_server().unwrap(), everyone).unwrap_err();
+    assert!(
+        error.to_string().contains("'tls0'") && error.to_string().contains("verify-peer=off"),
+        "{error}"
+    );
 }

@@ -14,7 +14,7 @@ use crate::negotiation::{
 use crate::transmission::ExportFacts;
 
 use super::connection::Connection;
-use super::{ConnectionEnd, ConnectionError, ServerTls, Shared};
+use super::{ConnectionEnd, ConnectionError, Shared};
 use crate::input::Input;
 
 /// How a negotiation ended that did not fail.
@@ -120,11 +120,14 @@ async fn start_tls(
     shared: &Shared,
     deadline: Option<Instant>,
 ) -> Result<(AsyncChannel<BoxChannel>, ServerNegotiation), ConnectionError> {
-    let ServerTls::Required(creds) = &shared.tls else {
+    let Some(creds) = shared.tls.creds() else {
         // The negotiation was told the policy, and refuses STARTTLS without it.
         return Err(CloseReason::Ended.into());
     };
-    let handshake = TlsHandshake::server(channel.into_inner(), creds)?;
+    let mut handshake = TlsHandshake::server(channel.into_inner(), creds)?;
+    if let Some(authorizer) = shared.tls.authorizer() {
+        handshake = handshake.with_authorizer(Arc::clone(authorizer));
+    }
     // Without a limit of ours the TLS layer still needs one: a day is none.
     let limit = deadline.map_or(NO_LIMIT, |deadline| {
         deadline.saturating_duration_since(Instant::now())
