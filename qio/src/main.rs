@@ -54,7 +54,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
+/// One line: what failed, and its causes as far as they say something new.
 #[allow(clippy::print_stderr, reason = "this is how a command says why it failed")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("qio: {error:#}");
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    eprintln!("qio: {text}");
 }
