@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use rcgen::{CertificateParams, DistinguishedName, IsCa, SubjectPublicKeyInfo};
 use rustls_pki_types::CertificateSigningRequestDer;
-use rustls_pki_types::pem::PemObject as _;
 use serde::Serialize;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -87,10 +86,15 @@ impl Request {
         if contents.len() > MAX_REQUEST {
             return Err(PkiError::Request("it is far too large"));
         }
-        match CertificateSigningRequestDer::pem_slice_iter(contents).next() {
-            Some(Ok(der)) => Self::from_der(&der),
-            Some(Err(_)) => Err(PkiError::Request("it is not well-formed PEM")),
-            None => Self::from_der(contents),
+        if !contents.starts_with(b"-----BEGIN") && !contents.windows(6).any(|window| window == b"\n-----") {
+            return Self::from_der(contents);
+        }
+        let sections = pem::parse_many(contents).map_err(|_| PkiError::Request("it is not well-formed PEM"))?;
+        // certtool writes the second label.
+        let labels = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
+        match sections.iter().find(|section| labels.contains(&section.tag())) {
+            Some(section) => Self::from_der(section.contents()),
+            None => Err(PkiError::Request("its file holds no CERTIFICATE REQUEST")),
         }
     }
 

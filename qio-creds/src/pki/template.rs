@@ -156,6 +156,13 @@ impl AuthorityTemplate {
         })
     }
 
+    /// Sets its name.
+    #[must_use]
+    pub fn common_name(mut self, common_name: impl Into<String>) -> Self {
+        self.common_name = Some(common_name.into());
+        self
+    }
+
     /// Adds an organization to its name.
     #[must_use]
     pub fn organization(mut self, organization: impl Into<String>) -> Self {
