@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use qio_authz::{Authz, AuthzRef};
 use qio_creds::{KeyPermissions, ServerCreds, TlsCreds};
 use qio_nbd::ExportName;
 use qio_nbd::export::{Export as _, OpenOptions};
@@ -76,6 +77,9 @@ pub(super) struct ServeCommand {
     /// Require TLS, with the credentials of this --object.
     #[arg(long, value_name = "ID")]
     tls_creds: Option<String>,
+    /// Let only those clients in that this --object authz-... knows by the name in their certificate.
+    #[arg(long, value_name = "ID", requires = "tls_creds")]
+    tls_authz: Option<String>,
     /// Write the process id to this file once clients can connect; it is removed at the end.
     #[arg(long, value_name = "PATH")]
     pid_file: Option<PathBuf>,
@@ -171,9 +175,16 @@ fn tls(command: &ServeCommand) -> anyhow::Result<ServerTls> {
     let creds = objects
         .get::<TlsCreds>(id)
         .with_context(|| format!("--tls-creds {id}"))?;
-    Ok(ServerTls::Required(
-        creds.for_server().with_context(|| format!("--tls-creds {id}"))?,
-    ))
+    let creds = creds.for_server().with_context(|| format!("--tls-creds {id}"))?;
+    let Some(authz) = &command.tls_authz else {
+        return Ok(ServerTls::Required(creds));
+    };
+    if let Err(error) = objects.get::<Authz>(authz) {
+        // As QEMU has it, the object is looked up for each client, and may come later.
+        tracing::warn!("--tls-authz {authz}: nobody gets in for now: {error}");
+    }
+    let access = Arc::new(AuthzRef::new(&objects, authz));
+    ServerTls::restricted(creds, access).with_context(|| format!("--tls-authz {authz}"))
 }
 
 fn verifies(creds: &ServerCreds) -> bool {
@@ -185,6 +196,7 @@ fn protection(tls: &ServerTls) -> &'static str {
         ServerTls::Off => "in clear text",
         ServerTls::Required(creds) if verifies(creds) => "TLS required, clients verified",
         ServerTls::Required(_) => "TLS required, clients not verified",
+        ServerTls::Restricted(_) => "TLS required, clients verified and on the access list",
     }
 }
 
@@ -192,6 +204,7 @@ fn protection(tls: &ServerTls) -> &'static str {
 fn check_protection(address: &SocketAddress, tls: &ServerTls, insecure: bool) -> anyhow::Result<()> {
     let lacks = match tls {
         _ if insecure || address.is_local() => return Ok(()),
+        ServerTls::Restricted(_) => return Ok(()),
         ServerTls::Required(creds) if verifies(creds) => return Ok(()),
         ServerTls::Required(_) => "clients are not verified (verify-peer=off)",
         ServerTls::Off => "there is no TLS",
