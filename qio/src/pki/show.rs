@@ -1,4 +1,6 @@
-//! `qio pki show`: certificates as a person wants to read them, or as JSON.
+//! `qio pki show`: certificates, requests and revocation lists as a person wants to read them, or as JSON.
+
+mod describe;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,25 +9,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use qio_creds::rustls_pki_types::CertificateDer;
-use qio_creds::rustls_pki_types::pem::PemObject as _;
+use qio_creds::pki::{Request, RequestSummary, RevocationListSummary};
+use qio_creds::rustls_pki_types::pem::{PemObject as _, SectionKind};
 use qio_creds::{CertificateSummary, printable};
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::macros::format_description;
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Certificates in PEM or DER form, or directories of them.
+    /// Certificates, signing requests and revocation lists in PEM or DER form, or directories of them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Print JSON: a list with one object for each certificate.
+    /// Print JSON: a list with one object for each of them.
     #[arg(long)]
     json: bool,
 }
 
 impl Show {
-    /// Prints the certificates, or says why it cannot.
+    /// Prints what the files hold, or says why it cannot.
     pub(super) fn run(&self) -> anyhow::Result<()> {
         match io::stdout().lock().write_all(self.text()?.as_bytes()) {
             // The reader has seen enough: `qio pki show DIR | head`.
@@ -39,9 +40,9 @@ impl Show {
         for path in &self.files {
             if path.is_dir() {
                 read_directory(path, &mut shown)?;
-            } else if read_certificates(path, &mut shown)? == 0 {
+            } else if read_file(path, &mut shown)? == 0 {
                 bail!(
-                    "{} holds no certificate, neither in PEM form nor in DER",
+                    "{} holds no certificate, request or revocation list, neither in PEM form nor in DER",
                     path.display()
                 );
             }
@@ -49,30 +50,58 @@ impl Show {
         Ok(if self.json {
             serde_json::to_string_pretty(&shown)? + "\n"
         } else {
-            shown.iter().map(describe).collect::<Vec<_>>().join("\n")
+            shown.iter().map(Shown::describe).collect::<Vec<_>>().join("\n")
         })
     }
 }
 
-/// A certificate of a file, as `show --json` prints it.
+/// Something of a file, as `show --json` prints it.
 #[derive(Debug, Serialize)]
 struct Shown {
     file: PathBuf,
     #[serde(flatten)]
-    certificate: CertificateSummary,
-    days_left: i64,
-    valid_now: bool,
+    item: Item,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum Item {
+    Certificate {
+        #[serde(flatten)]
+        certificate: Box<CertificateSummary>,
+        days_left: i64,
+        valid_now: bool,
+    },
+    Request(RequestSummary),
+    RevocationList(RevocationListSummary),
+}
+
+impl Item {
+    fn certificate(certificate: CertificateSummary) -> Self {
+        Self::Certificate {
+            days_left: days_left(&certificate),
+            valid_now: certificate.is_valid_at(OffsetDateTime::now_utc()),
+            certificate: Box::new(certificate),
+        }
+    }
 }
 
 impl Shown {
-    fn new(file: &Path, certificate: CertificateSummary) -> Self {
-        let valid_now = certificate.is_valid_at(OffsetDateTime::now_utc());
-        Self {
-            file: file.to_owned(),
-            days_left: days_left(&certificate),
-            valid_now,
-            certificate,
+    fn describe(&self) -> String {
+        let lines = match &self.item {
+            Item::Certificate {
+                certificate,
+                days_left,
+                valid_now,
+            } => describe::certificate(certificate, *days_left, *valid_now),
+            Item::Request(request) => describe::request(request),
+            Item::RevocationList(list) => describe::revocation_list(list),
+        };
+        let mut text = format!("{}\n", self.file.display());
+        for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+            let _ = writeln!(text, "  {label:<12} {}", printable(value)); // writing to a String cannot fail
         }
+        text
     }
 }
 
@@ -86,15 +115,20 @@ fn read_directory(dir: &Path, shown: &mut Vec<Shown>) -> anyhow::Result<()> {
     files.sort();
     let before = shown.len();
     for file in files {
-        let wanted = file
-            .extension()
-            .is_some_and(|e| e == "pem" || e == "crt" || e == "cer");
+        let wanted = file.extension().is_some_and(|extension| {
+            ["pem", "crt", "cer", "csr", "crl"]
+                .iter()
+                .any(|known| extension == *known)
+        });
         if wanted && file.is_file() && !is_key_by_name(&file) {
-            read_certificates(&file, shown)?;
+            read_file(&file, shown)?;
         }
     }
     if shown.len() == before {
-        bail!("{} holds no certificate (*.pem, *.crt, *.cer)", dir.display());
+        bail!(
+            "{} holds no certificate, request or revocation list (*.pem, *.crt, *.cer, *.csr, *.crl)",
+            dir.display()
+        );
     }
     Ok(())
 }
@@ -105,93 +139,55 @@ fn is_key_by_name(file: &Path) -> bool {
         .is_some_and(|stem| stem.to_string_lossy().ends_with("-key"))
 }
 
-fn read_certificates(file: &Path, shown: &mut Vec<Shown>) -> anyhow::Result<usize> {
+fn read_file(file: &Path, shown: &mut Vec<Shown>) -> anyhow::Result<usize> {
     let contents = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut found = 0;
-    for der in CertificateDer::pem_slice_iter(&contents) {
+    let mut show = |item| {
+        let file = file.to_owned();
+        shown.push(Shown { file, item });
+    };
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&contents) {
+        let about = |what| format!("{what} {} of {}", found + 1, file.display());
+        let (kind, der) = section.with_context(|| format!("{} is not well-formed PEM", about("section")))?;
+        let item = match kind {
+            SectionKind::Certificate => CertificateSummary::from_der(&der)
+                .map(Item::certificate)
+                .with_context(|| format!("{} cannot be read", about("certificate")))?,
+            SectionKind::Csr => Request::read(&der)
+                .map(|request| Item::Request(request.summary().clone()))
+                .with_context(|| format!("{} cannot be read", about("request")))?,
+            SectionKind::Crl => RevocationListSummary::from_der(&der)
+                .map(Item::RevocationList)
+                .with_context(|| format!("{} cannot be read", about("revocation list")))?,
+            _ => continue, // there is nothing to show of a key
+        };
         found += 1;
-        let der =
-            der.with_context(|| format!("certificate {found} of {} is not well-formed PEM", file.display()))?;
-        let certificate = CertificateSummary::from_der(&der)
-            .with_context(|| format!("certificate {found} of {} cannot be read", file.display()))?;
-        shown.push(Shown::new(file, certificate));
+        show(item);
     }
     if found == 0
-        && let Ok(certificate) = CertificateSummary::from_der(&contents)
+        && let Some(item) = read_other_form(&contents)
     {
         found = 1;
-        shown.push(Shown::new(file, certificate));
+        show(item);
     }
     Ok(found)
+}
+
+/// DER, or certtool's label for a request.
+fn read_other_form(contents: &[u8]) -> Option<Item> {
+    if let Ok(certificate) = CertificateSummary::from_der(contents) {
+        return Some(Item::certificate(certificate));
+    }
+    if let Ok(list) = RevocationListSummary::from_der(contents) {
+        return Some(Item::RevocationList(list));
+    }
+    let request = Request::read(contents).ok()?;
+    Some(Item::Request(request.summary().clone()))
 }
 
 /// Whole days until it ends; negative once it has.
 pub(super) fn days_left(certificate: &CertificateSummary) -> i64 {
     (certificate.not_after - OffsetDateTime::now_utc()).whole_days()
-}
-
-fn describe(shown: &Shown) -> String {
-    let certificate = &shown.certificate;
-    let names = if certificate.ca {
-        Vec::new()
-    } else {
-        certificate.names()
-    };
-    let lines = [
-        ("subject", certificate.subject.clone()),
-        ("issuer", certificate.issuer.clone()),
-        ("names", names.join(", ")),
-        ("other names", certificate.other_names.join(", ")),
-        ("valid", validity(shown)),
-        (
-            "kind",
-            if certificate.ca {
-                "certificate authority"
-            } else {
-                "end certificate"
-            }
-            .to_owned(),
-        ),
-        ("key", certificate.key.to_string()),
-        (
-            "key usage",
-            certificate
-                .key_usage
-                .as_ref()
-                .map_or("any".to_owned(), |usage| usage.join(", ")),
-        ),
-        (
-            "purpose",
-            certificate
-                .extended_key_usage
-                .as_ref()
-                .map_or("any".to_owned(), |usage| usage.join(", ")),
-        ),
-        ("serial", certificate.serial.clone()),
-        ("SHA-256", certificate.sha256.clone()),
-    ];
-    let mut text = format!("{}\n", shown.file.display());
-    for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(text, "  {label:<12} {}", printable(value)); // writing to a String cannot fail
-    }
-    text
-}
-
-fn validity(shown: &Shown) -> String {
-    let certificate = &shown.certificate;
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
-    let print = |moment: OffsetDateTime| moment.format(format).unwrap_or_else(|_| moment.to_string());
-    let state = match (shown.valid_now, shown.days_left) {
-        (true, 1) => "1 day left".to_owned(),
-        (true, days) => format!("{days} days left"),
-        (false, _) if certificate.not_before > OffsetDateTime::now_utc() => "NOT YET VALID".to_owned(),
-        (false, _) => "EXPIRED".to_owned(),
-    };
-    format!(
-        "{} to {} ({state})",
-        print(certificate.not_before),
-        print(certificate.not_after)
-    )
 }
 
 #[cfg(test)]
@@ -248,7 +244,12 @@ mod tests {
             not_after,
         });
         let summary = Authority::create(&template).unwrap().pair().summary().unwrap();
-        let text = describe(&Shown::new(Path::new("f"), summary));
+        let item = Item::certificate(summary);
+        let text = Shown {
+            file: "f".into(),
+            item,
+        }
+        .describe();
         assert!(
             text.contains("2015-01-01 00:00 UTC to 2016-01-01 00:00 UTC (EXPIRED)"),
             "{text}"

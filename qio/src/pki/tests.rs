@@ -109,6 +109,204 @@ fn without_an_authority_nothing_is_made() {
     assert!(!dir.exists());
 }
 
+fn write(path: &Path, text: &str) -> String {
+    fs::write(path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_template_of_certtool_says_what_is_in_the_certificate() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().join("pki");
+    let dir_word = dir.to_str().unwrap();
+    let ca = write(
+        &tmp.path().join("ca.info"),
+        "cn = Name of your organization\nca\ncert_signing_key\n",
+    );
+    pki(&["init", dir_word, "--template", &ca]).unwrap();
+    let server = write(
+        &tmp.path().join("server.info"),
+        "organization = Name of your organization\ncn = host.example\ndns_name = host\nip_address = 10.0.1.87\n\
+         tls_www_server\nencryption_key\nsigning_key\nexpiration_days = 12\n",
+    );
+    pki(&["server", dir_word, "--template", &server, "--name", "localhost"]).unwrap();
+    let text = show::text(&dir.join("server-cert.pem"), false).unwrap();
+    assert!(
+        text.contains("O=Name of your organization,CN=host.example"),
+        "{text}"
+    );
+    assert!(text.contains("host, localhost, 10.0.1.87"), "{text}");
+    assert!(text.contains("(11 days left)"), "{text}");
+    // The command line prevails.
+    pki(&[
+        "server",
+        dir_word,
+        "--template",
+        &server,
+        "--days",
+        "5",
+        "--force",
+    ])
+    .unwrap();
+    assert!(
+        show::text(&dir.join("server-cert.pem"), false)
+            .unwrap()
+            .contains("(4 days left)")
+    );
+
+    let before = fs::read(dir.join("server-cert.pem")).unwrap();
+    let bad = write(&tmp.path().join("bad.info"), "cn = x\ntls_feature = 5\n");
+    let error = format!(
+        "{:#}",
+        pki(&["server", dir_word, "--template", &bad, "--force"]).unwrap_err()
+    );
+    assert!(
+        error.contains("bad.info") && error.contains("line 2: tls_feature"),
+        "{error}"
+    );
+    assert_eq!(fs::read(dir.join("server-cert.pem")).unwrap(), before);
+}
+
+#[test]
+fn a_key_stays_where_it_is_and_its_certificate_comes_to_it() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (ca, host) = (tmp.path().join("ca"), tmp.path().join("host"));
+    let (ca_word, host_word) = (ca.to_str().unwrap(), host.to_str().unwrap());
+    pki(&["init", ca_word]).unwrap();
+    pki(&[
+        "request",
+        host_word,
+        "--name",
+        "host.example",
+        "--name",
+        "192.0.2.1",
+        "--org",
+        "Firm",
+    ])
+    .unwrap();
+    assert!(!host.join("server-cert.pem").exists());
+    let shown = show::text(&host.join("server-csr.pem"), false).unwrap();
+    assert!(
+        shown.contains("O=Firm,CN=host.example") && shown.contains("host.example, 192.0.2.1"),
+        "{shown}"
+    );
+
+    let csr = host.join("server-csr.pem");
+    let csr = csr.to_str().unwrap();
+    // The operator says which names, not the request alone.
+    let error = pki(&["sign", ca_word, "--csr", csr, "--for", "server"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("host.example, 192.0.2.1") && error.contains("--honor-names"),
+        "{error}"
+    );
+    pki(&[
+        "sign",
+        ca_word,
+        "--csr",
+        csr,
+        "--for",
+        "server",
+        "--honor-names",
+        "--days",
+        "9",
+    ])
+    .unwrap();
+    let shown = show::text(&host.join("server-cert.pem"), false).unwrap();
+    assert!(
+        shown.contains("O=Firm,CN=host.example") && shown.contains("host.example, 192.0.2.1"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("(8 days left)") && shown.contains("serverAuth"),
+        "{shown}"
+    );
+
+    fs::copy(ca.join("ca-cert.pem"), host.join("ca-cert.pem")).unwrap();
+    let options = qio_creds::TlsCredsX509Options::server(&host);
+    qio_creds::TlsCreds::load(options, KeyPermissions::Private).unwrap();
+
+    let out = tmp.path().join("other.pem");
+    let words = [
+        "sign",
+        ca_word,
+        "--csr",
+        csr,
+        "--for",
+        "server",
+        "--name",
+        "only.example",
+        "--out",
+    ];
+    pki(&[&words[..], &[out.to_str().unwrap()]].concat()).unwrap();
+    let shown = show::text(&out, false).unwrap();
+    assert!(
+        shown.contains("only.example") && !shown.contains("192.0.2.1"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn revoked_certificates_are_listed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().to_str().unwrap();
+    let crl = tmp.path().join("ca-crl.pem");
+    pki(&["init", dir]).unwrap();
+    pki(&["client", dir, "--cn", "alice"]).unwrap();
+    pki(&["revoke", dir]).unwrap();
+    assert!(show::text(&crl, false).unwrap().contains("no certificate"));
+    let certificate = tmp.path().join("client-cert.pem");
+    let certificate = certificate.to_str().unwrap();
+    pki(&[
+        "revoke",
+        dir,
+        certificate,
+        "--reason",
+        "keyCompromise",
+        "--crl-days",
+        "7",
+    ])
+    .unwrap();
+    let text = show::text(&crl, false).unwrap();
+    assert!(
+        text.contains("1 certificate\n") && text.contains("keyCompromise"),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&show::text(&crl, true).unwrap()).unwrap();
+    assert_eq!(json[0]["type"], "revocation-list");
+    assert_eq!(json[0]["number"], "02");
+    assert_eq!(json[0]["revoked"][0]["reason"], "keyCompromise");
+    // A directory shows all of it.
+    assert_eq!(
+        show::text(tmp.path(), false).unwrap().matches(" kind ").count(),
+        3
+    );
+    assert!(pki(&["revoke", dir, &format!("{dir}/ca-cert.pem")]).is_err());
+}
+
+#[test]
+fn dates_are_kept() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().to_str().unwrap();
+    pki(&[
+        "init",
+        dir,
+        "--not-before",
+        "2020-01-02",
+        "--not-after",
+        "2051-02-03 04:05",
+    ])
+    .unwrap();
+    let text = show::text(tmp.path(), false).unwrap();
+    assert!(
+        text.contains("2020-01-02 00:00 UTC to 2051-02-03 04:05 UTC"),
+        "{text}"
+    );
+    assert!(parse(&["init", dir, "--not-after", "2051-02-03", "--days", "3"]).is_err());
+    assert!(parse(&["init", dir, "--not-after", "soon"]).is_err());
+}
+
 #[test]
 fn mistakes_are_usage_errors_with_the_word_in_them() {
     for words in [
