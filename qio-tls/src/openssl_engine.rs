@@ -259,7 +259,23 @@ impl OpensslEngine {
 
     fn broken(&mut self, error: &Error) -> TlsError {
         let error = self.circumstances().file(error);
+        if matches!(error, TlsError::PskNotProven { .. }) {
+            self.correct_alert();
+        }
         self.fail(error)
+    }
+
+    /// OpenSSL answers a wrong binder with illegal_parameter, where RFC 8446, section 6.2 has decrypt_error. The alert
+    /// is still in clear, and has not been sent.
+    fn correct_alert(&mut self) {
+        const ILLEGAL_PARAMETER: [u8; 7] = [21, 3, 3, 0, 2, 2, 47];
+        const DECRYPT_ERROR: u8 = 51;
+        let queued = self.stream.get_mut().outgoing.filled_mut();
+        if queued.ends_with(&ILLEGAL_PARAMETER)
+            && let Some(number) = queued.last_mut()
+        {
+            *number = DECRYPT_ERROR;
+        }
     }
 
     /// Records the error that every later operation repeats.
