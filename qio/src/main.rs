@@ -1,5 +1,6 @@
 //! The `qio` command.
 
+mod creds;
 mod log;
 mod nbd;
 mod objects;
@@ -24,6 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Creds(creds::CredsCommand),
     Nbd(nbd::NbdCommand),
     Pki(pki::PkiCommand),
     Up(up::UpCommand),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Creds(command) => creds::run(&command),
         Command::Nbd(command) => runtime()?.block_on(nbd::run(command)),
         Command::Pki(command) => pki::run(command).map(|()| ExitCode::SUCCESS),
         Command::Up(command) => runtime()?.block_on(up::run(command)),
@@ -54,14 +57,18 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// One line: what failed, and its causes as far as they say something new.
 #[allow(clippy::print_stderr, reason = "this is how a command says why it failed")]
 fn complain(error: &anyhow::Error) {
+    eprintln!("qio: {}", told(error));
+}
+
+/// One line: what failed, and its causes as far as they say something new.
+fn told(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
     }
-    eprintln!("qio: {text}");
+    text
 }

@@ -16,7 +16,7 @@ use qio_nbd::ExportName;
 use qio_nbd::export::{Export as _, OpenOptions};
 use qio_nbd::limits::{HANDSHAKE_TIMEOUT, MAX_CONNECTIONS};
 use qio_nbd::server::{Lifetime, Limits, Server, ServerTls};
-use qio_opts::Size;
+use qio_opts::{ObjectRegistry, Size};
 use qio_socket::{ListenOptions, Listener, SocketAddress};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -74,7 +74,7 @@ pub(super) struct ServeCommand {
     /// Make an object for other options to refer to, such as TLS credentials.
     #[arg(long = "object", value_name = "TYPE,id=ID,...")]
     objects: Vec<String>,
-    /// Require TLS, with the credentials of this --object.
+    /// Require TLS, with the credentials of this --object. Their files are read again whenever they change.
     #[arg(long, value_name = "ID")]
     tls_creds: Option<String>,
     /// Let only those clients in that this --object authz-... knows by the name in their certificate.
@@ -100,7 +100,14 @@ pub(super) async fn run(command: ServeCommand) -> anyhow::Result<()> {
         Some(path) => SocketAddress::unix(path),
         None => SocketAddress::tcp(&command.bind, command.port),
     };
-    let tls = tls(&command)?;
+    let permissions = if command.insecure {
+        KeyPermissions::Insecure
+    } else {
+        KeyPermissions::Private
+    };
+    let objects = objects::load(&command.objects, permissions)?;
+    let tls = tls(&command, &objects)?;
+    let _watching = objects::watch(&objects)?;
     check_protection(&address, &tls, command.insecure)?;
 
     let export = OpenOptions::new()
@@ -162,13 +169,7 @@ pub(super) async fn run(command: ServeCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tls(command: &ServeCommand) -> anyhow::Result<ServerTls> {
-    let permissions = if command.insecure {
-        KeyPermissions::Insecure
-    } else {
-        KeyPermissions::Private
-    };
-    let objects = objects::load(&command.objects, permissions)?;
+fn tls(command: &ServeCommand, objects: &ObjectRegistry) -> anyhow::Result<ServerTls> {
     let Some(id) = &command.tls_creds else {
         return Ok(ServerTls::Off);
     };
@@ -183,7 +184,7 @@ fn tls(command: &ServeCommand) -> anyhow::Result<ServerTls> {
         // As QEMU has it, the object is looked up for each client, and may come later.
         tracing::warn!("--tls-authz {authz}: nobody gets in for now: {error}");
     }
-    let access = Arc::new(AuthzRef::new(&objects, authz));
+    let access = Arc::new(AuthzRef::new(objects, authz));
     ServerTls::restricted(creds, access).with_context(|| format!("--tls-authz {authz}"))
 }
 
