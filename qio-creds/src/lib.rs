@@ -66,7 +66,7 @@ pub use key::PrivateKey;
 pub use options::TlsCredsX509Options;
 pub use pem_file::KeyPermissions;
 pub use priority::{PolicyFiles, Priority, PriorityError, Profile, Rank};
-pub use psk::{InvalidPsk, Psk, PskIdentity, PskKey, PskMatch, PskUsers};
+pub use psk::{InvalidPsk, Psk, PskIdentity, PskKey, PskMatch, PskParty, PskUsers};
 pub use psk_options::TlsCredsPskOptions;
 pub use secret::{Secret, SecretError};
 pub use secret_options::{KeyringSecretOptions, SecretFormat, SecretOptions, SecretText};

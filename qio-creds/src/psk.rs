@@ -5,7 +5,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::Endpoint;
+use crate::{Endpoint, Priority};
 
 /// The longest user name, in bytes of UTF-8. OpenSSL keeps 256 with the NUL at their end.
 pub(crate) const MAX_USERNAME: usize = 255;
@@ -19,12 +19,19 @@ pub(crate) const SHORT_KEY: usize = 16;
 /// How long a generated key is, in bytes; psktool's own choice.
 const GENERATED_KEY: usize = 32;
 
-/// What the two ends of a session prove who they are with.
+/// The contents of a `tls-creds-psk` object.
+#[derive(Debug)]
+pub struct Psk {
+    party: PskParty,
+    priority: Option<Priority>,
+}
+
+/// What one end of a session proves who it is with.
 ///
 /// A server knows many users, a client is one of them, so the endpoint is part of the type.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Psk {
+pub enum PskParty {
     /// The users that a server knows.
     Server(PskUsers),
     /// The user that a client is.
@@ -32,12 +39,49 @@ pub enum Psk {
 }
 
 impl Psk {
+    /// A server that knows `users`.
+    #[must_use]
+    pub fn server(users: PskUsers) -> Self {
+        Self {
+            party: PskParty::Server(users),
+            priority: None,
+        }
+    }
+
+    /// A client that is `user`.
+    #[must_use]
+    pub fn client(user: PskIdentity) -> Self {
+        Self {
+            party: PskParty::Client(user),
+            priority: None,
+        }
+    }
+
+    /// With the versions and algorithms of TLS that `priority` allows; see [`Priority::parse_for_psk`].
+    #[must_use]
+    pub fn with_priority(mut self, priority: Option<Priority>) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The users or the user.
+    #[must_use]
+    pub fn party(&self) -> &PskParty {
+        &self.party
+    }
+
+    /// Which versions and algorithms of TLS the object's `priority` allows; none if it leaves that to the engine.
+    #[must_use]
+    pub fn priority(&self) -> Option<&Priority> {
+        self.priority.as_ref()
+    }
+
     /// The side of the session that these keys are for.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        match self {
-            Self::Server(_) => Endpoint::Server,
-            Self::Client(_) => Endpoint::Client,
+        match self.party {
+            PskParty::Server(_) => Endpoint::Server,
+            PskParty::Client(_) => Endpoint::Client,
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::check::Findings;
 use crate::psk::SHORT_KEY;
 use crate::snapshot::Contents;
 use crate::{
-    CredsError, Defect, Endpoint, InvalidPsk, KeyPermissions, Psk, PskIdentity, PskKey, PskUsers, Snapshot,
-    TlsCredsPskOptions, pem_file,
+    CredsError, Defect, Endpoint, InvalidPsk, KeyPermissions, PolicyFiles, Priority, Problem, Psk,
+    PskIdentity, PskKey, PskUsers, Snapshot, TlsCredsPskOptions, pem_file,
 };
 
 const KEYS_PSK: &str = "keys.psk";
@@ -35,40 +35,85 @@ pub(crate) fn directory(
     permissions: KeyPermissions,
 ) -> Result<Snapshot, CredsError> {
     let name = name_of(options);
-    if options.priority.is_some() {
-        let property = "priority";
-        return Err(CredsError::NotSupported { name, property });
-    }
     if options.endpoint == Endpoint::Server && options.username.is_some() {
         return Err(CredsError::UsernameOfServer { name });
     }
+    let priority = options
+        .priority
+        .as_deref()
+        .map(|text| Priority::parse_for_psk(text, &PolicyFiles::system()))
+        .transpose()
+        .map_err(|source| CredsError::Priority {
+            name: name.clone(),
+            source,
+        })?;
 
     let file = file(options);
-    let mut findings = Findings::default();
-    let psk = match pem_file::psk(&file, permissions) {
-        Ok(text) => match options.endpoint {
-            Endpoint::Server => server(&text, &file, &mut findings).map(Psk::Server),
-            Endpoint::Client => {
-                client(&text, options.effective_username(), &file, &mut findings).map(Psk::Client)
-            }
-        },
-        Err(Defect::Missing) => {
-            findings.error(&file, Defect::NoPskFile);
-            None
+    let (psk, warnings) = match options.endpoint {
+        Endpoint::Server => {
+            let (users, warnings) = read(&name, Endpoint::Server, &file, permissions, |text, findings| {
+                server(text, &file, findings)
+            })?;
+            (Psk::server(users), warnings)
         }
-        Err(defect) => {
-            findings.error(&file, defect);
-            None
+        Endpoint::Client => {
+            let (user, warnings) = load_identity(&name, &file, options.effective_username(), permissions)?;
+            (Psk::client(user), warnings)
         }
     };
-    let endpoint = options.endpoint;
-    let warnings = findings.into_result(&name, endpoint)?;
-    let psk = psk.ok_or_else(|| CredsError::Problems {
-        name,
-        endpoint,
-        problems: Vec::new(), // not reached: without keys there is a finding
-    })?;
-    Ok(Snapshot::new(endpoint, Contents::Psk(psk), warnings))
+    let psk = psk.with_priority(priority);
+    Ok(Snapshot::new(options.endpoint, Contents::Psk(psk), warnings))
+}
+
+impl PskIdentity {
+    /// Finds a user in a file of pre-shared keys, wherever it is; for programs that are told a file and not a
+    /// directory. Blocks on the file system.
+    ///
+    /// # Errors
+    ///
+    /// [`CredsError::Problems`] if the file cannot be read, or has no such user, or no usable key.
+    pub fn load(file: &Path, username: &str, permissions: KeyPermissions) -> Result<Self, CredsError> {
+        let name = format!("in {}", file.display());
+        load_identity(&name, file, username, permissions).map(|(identity, _)| identity)
+    }
+}
+
+fn load_identity(
+    name: &str,
+    file: &Path,
+    username: &str,
+    permissions: KeyPermissions,
+) -> Result<(PskIdentity, Vec<Problem>), CredsError> {
+    read(name, Endpoint::Client, file, permissions, |text, findings| {
+        client(text, username, file, findings)
+    })
+}
+
+/// Reads a file, and has `parse` make of it what it can; every problem is reported at once.
+fn read<T>(
+    name: &str,
+    endpoint: Endpoint,
+    file: &Path,
+    permissions: KeyPermissions,
+    parse: impl FnOnce(&[u8], &mut Findings) -> Result<T, Problem>,
+) -> Result<(T, Vec<Problem>), CredsError> {
+    let mut findings = Findings::default();
+    let parsed = match pem_file::psk(file, permissions) {
+        Ok(text) => parse(&text, &mut findings),
+        Err(Defect::Missing) => Err(Problem::new(file, Defect::NoPskFile)),
+        Err(defect) => Err(Problem::new(file, defect)),
+    };
+    match parsed {
+        Ok(parsed) => Ok((parsed, findings.into_result(name, endpoint)?)),
+        Err(problem) => {
+            findings.errors.push(problem);
+            Err(CredsError::Problems {
+                name: name.to_owned(),
+                endpoint,
+                problems: findings.errors,
+            })
+        }
+    }
 }
 
 /// A line that is not blank, from 1, split at its colon.
@@ -102,7 +147,7 @@ fn identity(username: &[u8], key: &[u8]) -> Result<PskIdentity, InvalidPsk> {
 }
 
 /// Every user of the file.
-fn server(text: &[u8], file: &Path, findings: &mut Findings) -> Option<PskUsers> {
+fn server(text: &[u8], file: &Path, findings: &mut Findings) -> Result<PskUsers, Problem> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut users = Vec::new();
     let mut bad = 0;
@@ -145,36 +190,29 @@ fn server(text: &[u8], file: &Path, findings: &mut Findings) -> Option<PskUsers>
     if users.is_empty() && bad == 0 {
         findings.error(file, Defect::NoPskUsers);
     }
-    PskUsers::new(users)
-        .map_err(|error| findings.error(file, Defect::Unreadable(error)))
-        .ok()
+    PskUsers::new(users).map_err(|error| Problem::new(file, Defect::Unreadable(error)))
 }
 
 /// One user of the file. What others' lines hold is their business.
-fn client(text: &[u8], username: &str, file: &Path, findings: &mut Findings) -> Option<PskIdentity> {
-    let hex = |name: &[u8]| {
-        let digits = name.strip_prefix(b"#").unwrap_or_default();
-        PskKey::from_hex_bytes(digits).is_ok_and(|name| name.bytes() == username.as_bytes())
+fn client(text: &[u8], username: &str, file: &Path, findings: &mut Findings) -> Result<PskIdentity, Problem> {
+    let in_hex = |name: &[u8]| {
+        name.strip_prefix(b"#")
+            .and_then(|digits| PskKey::from_hex_bytes(digits).ok())
+            .is_some_and(|name| name.bytes() == username.as_bytes())
     };
     let own = lines(text).find_map(|line| {
         let (name, key) = line.split?;
-        (name == username.as_bytes() || hex(name)).then_some((line.number, key))
+        (name == username.as_bytes() || in_hex(name)).then_some((line.number, key))
     });
-    let Some((number, key)) = own else {
+    let (line, key) = own.ok_or_else(|| {
         let username = username.to_owned();
-        findings.error(file, Defect::NoSuchPskUser { username });
-        return None;
-    };
-    match PskKey::from_hex_bytes(key).and_then(|key| PskIdentity::new(username, key)) {
-        Ok(user) => {
-            check_length(&user, number, file, findings);
-            Some(user)
-        }
-        Err(what) => {
-            findings.error(file, Defect::BadPskLine { line: number, what });
-            None
-        }
-    }
+        Problem::new(file, Defect::NoSuchPskUser { username })
+    })?;
+    let user = PskKey::from_hex_bytes(key)
+        .and_then(|key| PskIdentity::new(username, key))
+        .map_err(|what| Problem::new(file, Defect::BadPskLine { line, what }))?;
+    check_length(&user, line, file, findings);
+    Ok(user)
 }
 
 fn check_length(user: &PskIdentity, line: usize, file: &Path, findings: &mut Findings) {
@@ -184,8 +222,108 @@ fn check_length(user: &PskIdentity, line: usize, file: &Path, findings: &mut Fin
     }
 }
 
-fn tell(warnings: &mut Vec<crate::Problem>, file: &Path, what: Defect) {
+fn tell(warnings: &mut Vec<Problem>, file: &Path, what: Defect) {
     if warnings.len() < MAX_TOLD {
-        warnings.push(crate::Problem::new(PathBuf::from(file), what));
+        warnings.push(Problem::new(file, what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f";
+
+    fn parse(text: &str) -> (Result<PskUsers, Problem>, Findings) {
+        let mut findings = Findings::default();
+        (
+            server(text.as_bytes(), Path::new("keys.psk"), &mut findings),
+            findings,
+        )
+    }
+
+    fn own(text: &str, username: &str) -> Result<PskIdentity, String> {
+        client(
+            text.as_bytes(),
+            username,
+            Path::new("keys.psk"),
+            &mut Findings::default(),
+        )
+        .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn lines_as_psktool_and_people_write_them() {
+        let text = format!("alice:{KEY}\n\nbob:{}\r\n#6361726f6c:{KEY}", KEY.to_uppercase());
+        let (users, findings) = parse(&text);
+        assert!(findings.errors.is_empty() && findings.warnings.is_empty());
+        let users = users.unwrap();
+        assert_eq!(users.len(), 3);
+        for user in ["alice", "bob", "carol"] {
+            assert!(
+                matches!(users.find(user.as_bytes()), crate::PskMatch::Known(key) if key.bytes()[15] == 15)
+            );
+            assert_eq!(own(&text, user).unwrap().username(), user);
+        }
+        for user in ["alic", "alice\0", "dave", "", "#6361726f6c"] {
+            assert!(matches!(users.find(user.as_bytes()), crate::PskMatch::Unknown(_)));
+        }
+    }
+
+    #[test]
+    fn every_bad_line_is_told_and_no_key() {
+        let text = format!(
+            "alice\n:{KEY}\nbob:\ncarol:{KEY}0\ndave:zz{KEY}\n{}:{KEY}\nok:{KEY}\n",
+            "x".repeat(300)
+        );
+        let (_, findings) = parse(&text);
+        let told: Vec<_> = findings.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 6, "{told:#?}");
+        for (line, told) in (1..).zip(&told) {
+            assert!(
+                told.starts_with(&format!("keys.psk: line {line} cannot be used: ")),
+                "{told}"
+            );
+            assert!(!told.contains(KEY), "{told}");
+        }
+        let (_, findings) = parse(&"nonsense\n".repeat(1000));
+        assert_eq!(findings.errors.len(), MAX_TOLD + 1);
+        assert!(findings.errors[MAX_TOLD].to_string().contains("950 more"));
+    }
+
+    #[test]
+    fn cred_01_a_name_with_a_nul_is_refused() {
+        let (_, findings) = parse(&format!("admin\0x:{KEY}\n#61646d696e0078:{KEY}\n"));
+        assert_eq!(findings.errors.len(), 2);
+    }
+
+    #[test]
+    fn short_keys_and_second_lines_earn_a_warning() {
+        let (users, findings) = parse(&format!("alice:00ff\nbob:{KEY}\nbob:ff{KEY}\n"));
+        assert_eq!(
+            users.unwrap().find(b"bob").key().bytes().len(),
+            16,
+            "the first line counts"
+        );
+        let warnings: Vec<_> = findings.warnings.iter().map(ToString::to_string).collect();
+        assert!(warnings[0].contains("line 1 has only 2 bytes"), "{warnings:?}");
+        assert!(
+            warnings[1].contains("line 3 names the user bob of line 2 again"),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_lets_nobody_in_and_says_so() {
+        assert!(parse("\n").1.errors[0].to_string().contains("holds no users"));
+    }
+
+    #[test]
+    fn a_client_looks_at_its_own_line_only() {
+        let text = format!("nonsense\nalice:{KEY}\nbob:xyz\n");
+        assert!(own(&text, "alice").is_ok());
+        assert!(own(&text, "bob").unwrap_err().contains("line 3"));
+        let error = own(&text, "qemu").unwrap_err();
+        assert!(error.contains("Username qemu not found in PSK file"), "{error}");
     }
 }

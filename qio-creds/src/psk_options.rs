@@ -32,7 +32,8 @@ pub struct TlsCredsPskOptions {
     /// Accepted as QEMU accepts it, and of no effect: a key proves who the peer is, or there is no session.
     #[serde(default = "on")]
     pub verify_peer: bool,
-    /// A GnuTLS priority string. Not supported yet: an object that sets it is refused.
+    /// A GnuTLS priority string, which says what versions and algorithms of TLS are allowed; see
+    /// [`Priority::parse_for_psk`](crate::Priority::parse_for_psk).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
     /// The user that a client is; `qemu` unless said otherwise. Refused on a server, which knows all the users of

@@ -18,14 +18,14 @@ use crate::verify::{ClientVerifier, Rules, ServerVerifier};
 const CLIENT_SESSIONS: usize = 32;
 
 /// A configuration per snapshot that is still in use. Few: a process has a handful of credentials objects.
-struct Cache<T>(Mutex<Vec<(Weak<Snapshot>, Arc<T>)>>);
+pub(crate) struct Cache<T>(Mutex<Vec<(Weak<Snapshot>, Arc<T>)>>);
 
 impl<T> Cache<T> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Cache(Mutex::new(Vec::new()))
     }
 
-    fn get(
+    pub(crate) fn get(
         &self,
         snapshot: &Arc<Snapshot>,
         build: impl FnOnce() -> Result<T, TlsError>,

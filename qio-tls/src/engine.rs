@@ -80,7 +80,9 @@ impl Engine {
         let snapshot = creds.snapshot();
         #[cfg(feature = "psk")]
         if snapshot.psk().is_some() {
-            return Ok(Engine::Openssl(Box::new(OpensslEngine::client(creds, &snapshot)?)));
+            return Ok(Engine::Openssl(Box::new(OpensslEngine::client(
+                creds, &snapshot,
+            )?)));
         }
         Ok(Engine::Rustls(Box::new(RustlsEngine::client(
             creds, &snapshot, name,
@@ -92,7 +94,9 @@ impl Engine {
         let snapshot = creds.snapshot();
         #[cfg(feature = "psk")]
         if snapshot.psk().is_some() {
-            return Ok(Engine::Openssl(Box::new(OpensslEngine::server(creds, &snapshot)?)));
+            return Ok(Engine::Openssl(Box::new(OpensslEngine::server(
+                creds, &snapshot,
+            )?)));
         }
         let engine = RustlsEngine::server(creds, &snapshot, tickets)?;
         Ok(Engine::Rustls(Box::new(engine)))

@@ -11,23 +11,52 @@ use openssl::ssl::{
     Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
     SslVersion,
 };
-use qio_creds::{Endpoint, Psk, PskIdentity, PskMatch, PskUsers, Snapshot};
+use qio_creds::{Endpoint, Priority, Psk, PskIdentity, PskMatch, PskParty, PskUsers, Snapshot};
 
+use crate::config::Cache;
+use crate::error::TlsError;
 use crate::openssl_identities::IdentityReader;
 use crate::provider::has_aes;
 
 /// OpenSSL binds a callback's key to SHA-256, so these are the suites of TLS 1.3 that a key can be used with.
-const AES_FIRST: &str = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
-const CHACHA_FIRST: &str = "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256";
+const TLS13: [(u16, &str); 2] = [
+    (0x1301, "TLS_AES_128_GCM_SHA256"),
+    (0x1303, "TLS_CHACHA20_POLY1305_SHA256"),
+];
 
 /// TLS 1.2: ephemeral keys only, so that a key that leaks later opens no recorded session (hostile.md CRED-08). There
 /// is no AES-GCM with ECDHE-PSK in OpenSSL.
-const TLS12: &str = "ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES128-CBC-SHA256:ECDHE-PSK-AES256-CBC-SHA384";
+const TLS12: [(u16, &str); 3] = [
+    (0xccac, "ECDHE-PSK-CHACHA20-POLY1305"),
+    (0xc037, "ECDHE-PSK-AES128-CBC-SHA256"),
+    (0xc038, "ECDHE-PSK-AES256-CBC-SHA384"),
+];
+
+/// Groups by their numbers (RFC 8446, section 4.2.7), the quicker ones first.
+const GROUPS: [(u16, &str); 5] = [
+    (29, "X25519"),
+    (23, "P-256"),
+    (30, "X448"),
+    (24, "P-384"),
+    (25, "P-521"),
+];
+
+/// Those of `table` that are allowed, in its order, as OpenSSL lists names.
+fn names(table: &[(u16, &str)], allowed: impl Fn(u16) -> bool) -> String {
+    let names: Vec<&str> = table
+        .iter()
+        .filter(|(number, _)| allowed(*number))
+        .map(|(_, name)| *name)
+        .collect();
+    names.join(":")
+}
 
 /// What the callbacks know of a connection, and the engine learns from them.
 pub(crate) struct Exchange {
     /// Holds pre-shared keys of the connection's own side.
     snapshot: Arc<Snapshot>,
+    /// The credentials object, as errors name it.
+    creds: String,
     progress: Mutex<Progress>,
 }
 
@@ -46,9 +75,10 @@ pub(crate) struct Claim {
 }
 
 impl Exchange {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn new(creds: &str, snapshot: Arc<Snapshot>) -> Self {
         Exchange {
             snapshot,
+            creds: creds.to_owned(),
             progress: Mutex::default(),
         }
     }
@@ -74,15 +104,15 @@ impl Exchange {
     }
 
     pub(crate) fn users(&self) -> Option<&PskUsers> {
-        match self.snapshot.psk() {
-            Some(Psk::Server(users)) => Some(users),
+        match self.snapshot.psk()?.party() {
+            PskParty::Server(users) => Some(users),
             _ => None,
         }
     }
 
     pub(crate) fn own(&self) -> Option<&PskIdentity> {
-        match self.snapshot.psk() {
-            Some(Psk::Client(own)) => Some(own),
+        match self.snapshot.psk()?.party() {
+            PskParty::Client(own) => Some(own),
             _ => None,
         }
     }
@@ -143,30 +173,62 @@ fn exchange(ssl: &SslRef) -> Option<Arc<Exchange>> {
     ssl.ex_data(index().ok()?).map(Arc::clone)
 }
 
-/// A connection of `endpoint`, before its first byte.
-pub(crate) fn connection(endpoint: Endpoint, exchange: Arc<Exchange>) -> Result<Ssl, ErrorStack> {
-    // Nothing in a context depends on credentials: those are looked up through the connection. So there are two.
-    static SERVER: OnceLock<Result<SslContext, ErrorStack>> = OnceLock::new();
-    static CLIENT: OnceLock<Result<SslContext, ErrorStack>> = OnceLock::new();
-    let context = match endpoint {
-        Endpoint::Server => SERVER.get_or_init(server),
-        Endpoint::Client => CLIENT.get_or_init(client),
+/// A connection of a snapshot with pre-shared keys, before its first byte.
+pub(crate) fn connection(snapshot: &Arc<Snapshot>, exchange: Arc<Exchange>) -> Result<Ssl, TlsError> {
+    // A context holds no keys: those are looked up through the connection. So the cache keeps no snapshot alive.
+    static CONTEXTS: Cache<SslContext> = Cache::new();
+    let priority = snapshot.psk().and_then(Psk::priority);
+    let endpoint = snapshot.endpoint();
+    let unusable = |error: ErrorStack| TlsError::Unusable {
+        creds: exchange.creds.clone(),
+        what: match priority {
+            Some(_) => {
+                format!("its priority leaves nothing that OpenSSL could do with pre-shared keys ({error})")
+            }
+            None => format!("OpenSSL cannot be set up for pre-shared keys ({error})"),
+        },
     };
-    let mut ssl = Ssl::new(context.as_ref().map_err(Clone::clone)?)?;
-    ssl.set_ex_data(index()?, exchange);
+    let build = || match endpoint {
+        Endpoint::Server => server(priority),
+        Endpoint::Client => client(priority),
+    };
+    let context = CONTEXTS.get(snapshot, || build().map_err(unusable))?;
+    let mut ssl = Ssl::new(&context).map_err(unusable)?;
+    let index = index().map_err(unusable)?;
     match endpoint {
         Endpoint::Server => ssl.set_accept_state(),
         Endpoint::Client => ssl.set_connect_state(),
     }
+    ssl.set_ex_data(index, exchange);
     Ok(ssl)
 }
 
-fn common() -> Result<SslContextBuilder, ErrorStack> {
+fn common(priority: Option<&Priority>) -> Result<SslContextBuilder, ErrorStack> {
+    let version = |number| priority.is_none_or(|priority| priority.allows_version(number));
+    let suite = |number| priority.is_none_or(|priority| priority.cipher_suite(number).is_some());
+    let group = |number| priority.is_none_or(|priority| priority.group(number).is_some());
+
     let mut builder = SslContext::builder(SslMethod::tls())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
-    builder.set_ciphersuites(if has_aes() { AES_FIRST } else { CHACHA_FIRST })?;
-    builder.set_cipher_list(TLS12)?;
+    let (tls12, tls13) = (version(0x0303), version(0x0304));
+    builder.set_min_proto_version(Some(if tls12 {
+        SslVersion::TLS1_2
+    } else {
+        SslVersion::TLS1_3
+    }))?;
+    builder.set_max_proto_version(Some(if tls13 {
+        SslVersion::TLS1_3
+    } else {
+        SslVersion::TLS1_2
+    }))?;
+    let mut suites = TLS13;
+    if !has_aes() {
+        suites.reverse();
+    }
+    builder.set_ciphersuites(&names(&suites, suite))?;
+    if tls12 {
+        builder.set_cipher_list(&names(&TLS12, suite))?;
+    }
+    builder.set_groups_list(&names(&GROUPS, group))?;
     // Never a resumption: it goes past the callback, so a user who has been removed would still get in, and under no
     // name (hostile.md CRED-06). Never a second handshake: who a peer is does not change (CRED-02).
     builder.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
@@ -175,8 +237,8 @@ fn common() -> Result<SslContextBuilder, ErrorStack> {
     Ok(builder)
 }
 
-fn server() -> Result<SslContext, ErrorStack> {
-    let mut builder = common()?;
+fn server(priority: Option<&Priority>) -> Result<SslContext, ErrorStack> {
+    let mut builder = common(priority)?;
     builder.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
     builder.set_num_tickets(0)?;
     builder.set_psk_server_callback(|ssl, identity, key| {
@@ -186,8 +248,8 @@ fn server() -> Result<SslContext, ErrorStack> {
     Ok(builder.build())
 }
 
-fn client() -> Result<SslContext, ErrorStack> {
-    let mut builder = common()?;
+fn client(priority: Option<&Priority>) -> Result<SslContext, ErrorStack> {
+    let mut builder = common(priority)?;
     // A server may ignore the key and send a certificate. With verification, and no authority to verify by, no
     // certificate passes; without it any would.
     builder.set_verify(SslVerifyMode::PEER);

@@ -76,29 +76,25 @@ pub(crate) struct OpensslEngine {
 impl OpensslEngine {
     /// A client's, for a snapshot that holds its key.
     pub(crate) fn client(creds: &ClientCreds, snapshot: &Arc<Snapshot>) -> Result<Self, TlsError> {
-        Self::new(Endpoint::Client, creds.creds().name(), snapshot)
+        Self::new(creds.creds().name(), snapshot)
     }
 
     /// A server's, for a snapshot that holds its users.
     pub(crate) fn server(creds: &ServerCreds, snapshot: &Arc<Snapshot>) -> Result<Self, TlsError> {
-        Self::new(Endpoint::Server, creds.creds().name(), snapshot)
+        Self::new(creds.creds().name(), snapshot)
     }
 
-    fn new(endpoint: Endpoint, creds: &str, snapshot: &Arc<Snapshot>) -> Result<Self, TlsError> {
-        let exchange = Arc::new(Exchange::new(Arc::clone(snapshot)));
+    fn new(creds: &str, snapshot: &Arc<Snapshot>) -> Result<Self, TlsError> {
+        let exchange = Arc::new(Exchange::new(creds, Arc::clone(snapshot)));
         let queues = Queues {
             incoming: Buffer::new(INCOMING_LIMIT),
             outgoing: Buffer::new(OUTGOING_LIMIT),
         };
-        let stream = connection(endpoint, Arc::clone(&exchange))
-            .and_then(|ssl| SslStream::new(ssl, queues))
-            .map_err(|error| TlsError::Unusable {
-                creds: creds.to_owned(),
-                what: format!("OpenSSL cannot be set up for pre-shared keys ({error})"),
-            })?;
+        let ssl = connection(snapshot, Arc::clone(&exchange))?;
+        let stream = SslStream::new(ssl, queues).map_err(|error| TlsError::Internal(error.to_string()))?;
         Ok(OpensslEngine {
             stream,
-            endpoint,
+            endpoint: snapshot.endpoint(),
             exchange,
             established: false,
             plaintext: Buffer::new(PLAINTEXT_LIMIT),

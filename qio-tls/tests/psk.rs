@@ -31,13 +31,13 @@ fn user(name: &str, key: u8) -> PskIdentity {
 
 fn server(users: &[(&str, u8)]) -> ServerCreds {
     let users = PskUsers::new(users.iter().map(|(name, key)| user(name, *key))).unwrap();
-    TlsCreds::from_psk(Some("server0"), Psk::Server(users))
+    TlsCreds::from_psk(Some("server0"), Psk::server(users))
         .for_server()
         .unwrap()
 }
 
 fn client(name: &str, key: u8) -> ClientCreds {
-    TlsCreds::from_psk(Some("client0"), Psk::Client(user(name, key)))
+    TlsCreds::from_psk(Some("client0"), Psk::client(user(name, key)))
         .for_client()
         .unwrap()
 }
@@ -103,6 +103,52 @@ fn a_name_is_not_needed_and_does_no_harm() {
         usize::MAX,
     )
     .both();
+}
+
+/// ECDHE-PSK, both ways of being refused, and a goodbye, in the older protocol.
+#[test]
+fn tls_1_2_when_the_priority_says_so() {
+    let priority =
+        qio_creds::Priority::parse_for_psk("NORMAL:-VERS-TLS1.3", &qio_creds::PolicyFiles::new([])).unwrap();
+    let old = |name: &str, key| {
+        TlsCreds::from_psk(
+            None,
+            Psk::client(user(name, key)).with_priority(Some(priority.clone())),
+        )
+        .for_client()
+        .unwrap()
+    };
+    let server = server(&[("alice", 1)]);
+    let (mut near, mut far) = shaken(&old("alice", 1), &server, 7).both();
+    assert_eq!(near.facts().version, TlsVersion::Tls12);
+    assert_eq!(
+        near.facts().cipher_suite,
+        "TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"
+    );
+    assert_eq!(far.peer().verified_name(), Some("alice"));
+    near.writev(&[IoSlice::new(b"x")]).unwrap();
+    near.close().unwrap();
+    while carry(&mut near, &mut far, usize::MAX) > 0 {}
+    assert_eq!(read(&mut far, 9).unwrap(), b"x");
+    assert_eq!(
+        far.readv(&mut [IoSliceMut::new(&mut [0; 9])]).unwrap(),
+        ReadOutcome::End
+    );
+
+    let mut told = Vec::new();
+    for (name, key, known) in [("alice", 2, true), ("mallory", 1, false)] {
+        let outcome = shaken(&old(name, key), &server, usize::MAX);
+        let error = outcome.server.unwrap_err();
+        assert!(
+            matches!(error, TlsError::PskNotProven { known: k, .. } if k == known),
+            "{error}"
+        );
+        match outcome.client.unwrap_err() {
+            TlsError::PskRefused { alert, .. } => told.push(alert),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(told[0], told[1]);
 }
 
 /// hostile.md IO-26: a hello in pieces, down to single bytes.
@@ -396,7 +442,7 @@ fn a_channel_over_sockets_conforms() {
 #[test]
 fn ten_thousand_users() {
     let users = (0..10_000).map(|n| user(&format!("user{n}"), u8::try_from(n % 200).unwrap()));
-    let users = TlsCreds::from_psk(None, Psk::Server(PskUsers::new(users).unwrap()))
+    let users = TlsCreds::from_psk(None, Psk::server(PskUsers::new(users).unwrap()))
         .for_server()
         .unwrap();
     for n in [0, 4_711, 9_999] {
