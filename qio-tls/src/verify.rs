@@ -20,9 +20,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use webpki::{
     CertRevocationList, EndEntityCert, Error as PathError, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder, anchor_from_trusted_cert,
+    RevocationOptionsBuilder, VerifiedPath, anchor_from_trusted_cert,
 };
-use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
+use x509_parser::oid_registry::{OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::CertificateProblem;
@@ -192,7 +192,7 @@ fn judge(
                 .build(),
         )
     };
-    certificate
+    let path = certificate
         .verify_for_usage(
             rules.provider.signature_verification_algorithms.all,
             &rules.anchors,
@@ -204,21 +204,24 @@ fn judge(
         )
         .map_err(|error| fail(&error))?;
     match name {
-        Some(name) => judge_name(&certificate, leaf, name),
+        Some(name) => judge_name(&certificate, leaf, name, &path),
         None => Ok(()),
     }
 }
 
-/// Alternative names first; the common name only where there are none at all (RFC 6125, section 6.4.4).
+/// Alternative names first; the common name only where there are none at all (RFC 6125, section 6.4.4), and only
+/// where no issuer's name constraints apply: the path was checked against alternative names alone, so a common name
+/// would be a way around them.
 fn judge_name(
     certificate: &EndEntityCert<'_>,
     leaf: &CertificateDer<'_>,
     name: &ServerName<'_>,
+    path: &VerifiedPath<'_>,
 ) -> Result<(), (CertificateProblem, CertificateError)> {
     if certificate.verify_is_valid_for_subject_name(name).is_ok() {
         return Ok(());
     }
-    let common_name = common_name_without_alternatives(leaf);
+    let common_name = common_name_without_alternatives(leaf).filter(|_| !has_name_constraints(path));
     if common_name
         .as_deref()
         .is_some_and(|common_name| common_name_matches(common_name, name))
@@ -241,6 +244,20 @@ fn judge_name(
         CertificateProblem::WrongName { expected, presented },
         CertificateError::NotValidForName,
     ))
+}
+
+fn has_name_constraints(path: &VerifiedPath<'_>) -> bool {
+    let constrained = |der: &CertificateDer<'_>| match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => certificate
+            .extensions()
+            .iter()
+            .any(|extension| extension.oid == OID_X509_EXT_NAME_CONSTRAINTS),
+        Err(_) => true, // what cannot be read permits nothing
+    };
+    path.anchor().name_constraints.is_some()
+        || path
+            .intermediate_certificates()
+            .any(|issuer| constrained(&issuer.der()))
 }
 
 /// The common name, provided that the certificate has no subject alternative name extension, not even one that
