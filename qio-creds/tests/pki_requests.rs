@@ -44,9 +44,14 @@ fn a_request_becomes_a_certificate_that_fits_its_key() {
         let names = read.summary().names.iter().cloned();
         let template = names.fold(Template::new(Purpose::Server), Template::name);
         let certificate = pki.authority.sign(&read, &template).unwrap();
-        qio_creds::pki::write_certificate(&pki.file("server-cert.pem"), &certificate, Overwrite::Refuse).unwrap();
+        qio_creds::pki::write_certificate(&pki.file("server-cert.pem"), &certificate, Overwrite::Refuse)
+            .unwrap();
         let creds = pki.load(Endpoint::Server).unwrap();
-        assert!(creds.snapshot().warnings().is_empty(), "{kind}: {:?}", creds.snapshot().warnings());
+        assert!(
+            creds.snapshot().warnings().is_empty(),
+            "{kind}: {:?}",
+            creds.snapshot().warnings()
+        );
     }
 }
 
@@ -73,7 +78,10 @@ fn the_authority_decides_what_the_certificate_says() {
     assert!(!summary.ca);
 
     let certificate = ca.sign(&request, &given.common_name("other")).unwrap();
-    assert_eq!(CertificateSummary::from_der(&certificate).unwrap().subject, "CN=other");
+    assert_eq!(
+        CertificateSummary::from_der(&certificate).unwrap().subject,
+        "CN=other"
+    );
 }
 
 #[test]
@@ -119,20 +127,51 @@ fn revoke(pki: &Pki, certificate: &CertificateDer<'_>, reason: RevocationReason)
 fn the_list_grows_and_is_numbered() {
     let pki = Pki::server();
     let certificates = [(); 3].map(|()| pki.authority.issue(&client()).unwrap());
-    assert!(revoke(&pki, certificates[0].certificate(), RevocationReason::KeyCompromise));
+    assert!(revoke(
+        &pki,
+        certificates[0].certificate(),
+        RevocationReason::KeyCompromise
+    ));
     let first = crl(&pki);
-    assert!(revoke(&pki, certificates[1].certificate(), RevocationReason::Unspecified));
-    assert!(!revoke(&pki, certificates[0].certificate(), RevocationReason::Superseded));
+    assert!(revoke(
+        &pki,
+        certificates[1].certificate(),
+        RevocationReason::Unspecified
+    ));
+    assert!(!revoke(
+        &pki,
+        certificates[0].certificate(),
+        RevocationReason::Superseded
+    ));
     let last = crl(&pki);
-    assert_eq!((first.number.as_deref(), last.number.as_deref()), (Some("01"), Some("03")));
+    assert_eq!(
+        (first.number.as_deref(), last.number.as_deref()),
+        (Some("01"), Some("03"))
+    );
     assert_eq!(first.revoked, last.revoked[..1], "an entry stays as it was");
-    let serials: Vec<_> = last.revoked.iter().map(|revoked| revoked.serial.clone()).collect();
-    let expected: Vec<_> = certificates[..2].iter().map(|pair| pair.summary().unwrap().serial).collect();
+    let serials: Vec<_> = last
+        .revoked
+        .iter()
+        .map(|revoked| revoked.serial.clone())
+        .collect();
+    let expected: Vec<_> = certificates[..2]
+        .iter()
+        .map(|pair| pair.summary().unwrap().serial)
+        .collect();
     assert_eq!(serials, expected);
     assert_eq!(last.revoked[0].reason, RevocationReason::KeyCompromise);
     assert_eq!(last.issuer, certificates[0].summary().unwrap().issuer);
     assert_eq!((last.next_update.unwrap() - last.this_update).whole_days(), 30);
-    assert_eq!(pki.load(Endpoint::Server).unwrap().snapshot().x509().unwrap().crls().len(), 1);
+    assert_eq!(
+        pki.load(Endpoint::Server)
+            .unwrap()
+            .snapshot()
+            .x509()
+            .unwrap()
+            .crls()
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -194,7 +233,8 @@ fn two_at_a_time_lose_nothing() {
 #[test]
 fn an_authority_after_qemus_recipe_can_revoke() {
     // Its key usage has no cRLSign; QEMU and qio take its lists, OpenSSL does not.
-    let template = AuthorityTemplate::from_certtool("cn = Name of your organization\nca\ncert_signing_key\n").unwrap();
+    let template =
+        AuthorityTemplate::from_certtool("cn = Name of your organization\nca\ncert_signing_key\n").unwrap();
     let pki = Pki::of(Authority::create(&template).unwrap());
     let pair = pki.authority.issue(&client()).unwrap();
     assert!(revoke(&pki, pair.certificate(), RevocationReason::Unspecified));
@@ -210,7 +250,11 @@ fn a_template_must_fit_its_purpose() {
     for (purpose, text, missing) in [
         (Purpose::Client, fit, "tls_www_client"),
         (Purpose::Both, fit, "tls_www_client"),
-        (Purpose::Server, "cn = x\ntls_www_client\nsigning_key\n", "tls_www_server"),
+        (
+            Purpose::Server,
+            "cn = x\ntls_www_client\nsigning_key\n",
+            "tls_www_server",
+        ),
         (Purpose::Server, "cn = x\nencryption_key\n", "signing_key"),
         (Purpose::Server, "cn = x\nca\n", "`ca`"),
     ] {
@@ -237,7 +281,10 @@ fn dates_and_days_go_together() {
     };
     let begin = Some(moment("2024-05-06 07:08:09"));
     let end = Some(moment("2034-05-06 07:08"));
-    assert_eq!(dates(Validity::from_parts(begin, end, None).unwrap()), (begin.unwrap(), end.unwrap()));
+    assert_eq!(
+        dates(Validity::from_parts(begin, end, None).unwrap()),
+        (begin.unwrap(), end.unwrap())
+    );
     let (from, until) = dates(Validity::from_parts(begin, None, Some(10)).unwrap());
     assert_eq!(from, begin.unwrap());
     assert_eq!((until - time::OffsetDateTime::now_utc()).whole_days(), 9);

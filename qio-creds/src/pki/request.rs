@@ -89,7 +89,8 @@ impl Request {
         if !contents.starts_with(b"-----BEGIN") && !contents.windows(6).any(|window| window == b"\n-----") {
             return Self::from_der(contents);
         }
-        let sections = pem::parse_many(contents).map_err(|_| PkiError::Request("it is not well-formed PEM"))?;
+        let sections =
+            pem::parse_many(contents).map_err(|_| PkiError::Request("it is not well-formed PEM"))?;
         // certtool writes the second label.
         let labels = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
         match sections.iter().find(|section| labels.contains(&section.tag())) {
