@@ -18,8 +18,9 @@ use qio_creds::{Endpoint, Identity, PrivateKey, TlsCreds};
 use qio_tls::{CertificateProblem, Handshake, TlsError};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    CrlIssuingDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams, SanType, SerialNumber,
+    CrlIssuingDistributionPoint, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams,
+    SanType, SerialNumber,
 };
 use support::{HOST, shake};
 use time::{Duration, OffsetDateTime};
@@ -327,6 +328,29 @@ fn cred_13_wildcards_do_not_leave_their_subtree() {
     let wide = Ca::constrained("middle", &["example.com"], &[]);
     let chain = [wide.under(&root)];
     verdict(&wide, &leaf(&["*.example.com"]), &chain, &[root.root()], HOST).unwrap();
+}
+
+/// A constraint that permits the URIs of `.example.com` only, as `openssl req -addext nameConstraints=...` writes it:
+/// rcgen has no constraints on URIs.
+const PERMITTED_URI: [u8; 20] = *b"\x30\x12\xa0\x10\x30\x0e\x86\x0c.example.com";
+
+/// hostile.md CRED-13: constraints on URIs are not ignored. webpki does not know what they say, so it takes no
+/// certificate below them that has a URI, and any that has none.
+#[test]
+fn cred_13_constraints_on_uris_are_not_ignored() {
+    let root = Ca::new("root");
+    let mut middle = Ca::new("middle");
+    let mut constraint = CustomExtension::from_oid_content(&[2, 5, 29, 30], PERMITTED_URI.to_vec());
+    constraint.set_criticality(true);
+    middle.params.custom_extensions = vec![constraint];
+    let chain = [middle.under(&root)];
+    let mut params = leaf(&[HOST]);
+    verdict(&middle, &params, &chain, &[root.root()], HOST).unwrap();
+    params
+        .subject_alt_names
+        .push(SanType::URI("https://evil.org/".try_into().unwrap()));
+    let result = verdict(&middle, &params, &chain, &[root.root()], HOST);
+    unfit(result, "NameConstraintViolation");
 }
 
 // ---- revocation lists ----
