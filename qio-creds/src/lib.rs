@@ -49,6 +49,8 @@ mod pem_file;
 pub mod pki;
 mod priority;
 mod psk;
+#[cfg(feature = "pki")]
+mod psk_edit;
 mod psk_file;
 mod psk_options;
 mod secret;
@@ -67,6 +69,8 @@ pub use options::TlsCredsX509Options;
 pub use pem_file::KeyPermissions;
 pub use priority::{PolicyFiles, Priority, PriorityError, Profile, Rank};
 pub use psk::{InvalidPsk, Psk, PskIdentity, PskKey, PskMatch, PskParty, PskUsers};
+#[cfg(feature = "pki")]
+pub use psk_edit::{PskFile, PskFileError};
 pub use psk_options::TlsCredsPskOptions;
 pub use secret::{Secret, SecretError};
 pub use secret_options::{KeyringSecretOptions, SecretFormat, SecretOptions, SecretText};

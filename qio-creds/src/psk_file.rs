@@ -11,7 +11,7 @@ use crate::{
     PskIdentity, PskKey, PskUsers, Snapshot, TlsCredsPskOptions, pem_file,
 };
 
-const KEYS_PSK: &str = "keys.psk";
+pub(crate) const KEYS_PSK: &str = "keys.psk";
 
 /// How many bad lines are told one by one; after that a mistake in the file's format is told, not its every line.
 const MAX_TOLD: usize = 50;
@@ -117,12 +117,12 @@ fn read<T>(
 }
 
 /// A line that is not blank, from 1, split at its colon.
-struct Line<'a> {
+pub(crate) struct Line<'a> {
     number: usize,
-    split: Option<(&'a [u8], &'a [u8])>,
+    pub(crate) split: Option<(&'a [u8], &'a [u8])>,
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     text.split(|byte| *byte == b'\n')
         .zip(1..)
         .filter_map(|(line, number)| {
@@ -133,17 +133,20 @@ fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
         })
 }
 
-fn identity(username: &[u8], key: &[u8]) -> Result<PskIdentity, InvalidPsk> {
-    let username = match username.strip_prefix(b"#") {
-        // As GnuTLS writes names that a line cannot hold.
+/// The user name of a line, which GnuTLS writes as `#` and hexadecimal digits where a line could not hold it.
+pub(crate) fn username(name: &[u8]) -> Result<String, InvalidPsk> {
+    let name = match name.strip_prefix(b"#") {
         Some(digits) => PskKey::from_hex_bytes(digits)
             .map_err(|_| InvalidPsk::UsernameNotText)?
             .bytes()
             .to_vec(),
-        None => username.to_vec(),
+        None => name.to_vec(),
     };
-    let username = String::from_utf8(username).map_err(|_| InvalidPsk::UsernameNotText)?;
-    PskIdentity::new(username, PskKey::from_hex_bytes(key)?)
+    String::from_utf8(name).map_err(|_| InvalidPsk::UsernameNotText)
+}
+
+fn identity(name: &[u8], key: &[u8]) -> Result<PskIdentity, InvalidPsk> {
+    PskIdentity::new(username(name)?, PskKey::from_hex_bytes(key)?)
 }
 
 /// Every user of the file.
@@ -195,14 +198,10 @@ fn server(text: &[u8], file: &Path, findings: &mut Findings) -> Result<PskUsers,
 
 /// One user of the file. What others' lines hold is their business.
 fn client(text: &[u8], username: &str, file: &Path, findings: &mut Findings) -> Result<PskIdentity, Problem> {
-    let in_hex = |name: &[u8]| {
-        name.strip_prefix(b"#")
-            .and_then(|digits| PskKey::from_hex_bytes(digits).ok())
-            .is_some_and(|name| name.bytes() == username.as_bytes())
-    };
     let own = lines(text).find_map(|line| {
         let (name, key) = line.split?;
-        (name == username.as_bytes() || in_hex(name)).then_some((line.number, key))
+        let own = self::username(name).is_ok_and(|name| name == username);
+        own.then_some((line.number, key))
     });
     let (line, key) = own.ok_or_else(|| {
         let username = username.to_owned();

@@ -28,7 +28,8 @@ use crate::wire::DEFAULT_PORT;
 /// The path without its first `/` is the export's name, percent-decoded. Host and port default to
 /// `localhost` and 10809. Query parameters: `socket` (a first byte of NUL, `%00`, means the abstract
 /// namespace), `tls-certificates` (a directory, as libnbd has it), `tls-hostname`, `tls-verify-peer` (`0` or
-/// `1`), `tls-type` (only `x509` so far). Others are refused: the document wants them diagnosed, and a
+/// `1`), `tls-type` (`x509` or `psk`), `tls-psk-file` and `tls-username` (the user of it, which may also stand before
+/// an `@` in front of the host). Others are refused: the document wants them diagnosed, and a
 /// misspelt security parameter must not be ignored.
 ///
 /// ```
@@ -48,10 +49,12 @@ pub struct NbdUri {
     pub tls: ClientTls,
     /// The export; empty for the default one.
     pub export: ExportName,
-    /// The user part, which only pre-shared keys would use.
+    /// The user that a pre-shared key is for: the user part, or `tls-username`.
     pub username: Option<String>,
     /// A directory with `ca-cert.pem`, `client-cert.pem` and `client-key.pem`.
     pub tls_certificates: Option<PathBuf>,
+    /// A file of pre-shared keys, used instead of certificates.
+    pub tls_psk_file: Option<PathBuf>,
     /// The name to look for in the server's certificate, instead of the host.
     pub tls_hostname: Option<String>,
     /// Whether to verify the server's certificate; a client's own setting where not given.
@@ -84,7 +87,7 @@ pub enum UriError {
     MissingSocket(&'static str),
     /// A parameter nobody knows.
     #[error(
-        "the query parameter '{0}' in the URI is not known (known: socket, tls-certificates, tls-hostname, tls-verify-peer, tls-type)"
+        "the query parameter '{0}' in the URI is not known (known: socket, tls-certificates, tls-hostname, tls-psk-file, tls-username, tls-verify-peer, tls-type)"
     )]
     UnknownParameter(String),
     /// A parameter that makes no sense here.
@@ -210,8 +213,10 @@ impl FromStr for NbdUri {
         {
             return Err(parameter(name, "needs a scheme with TLS: nbds or nbds+unix"));
         }
+        let username = query.username(username)?;
         let Query {
             tls_certificates,
+            tls_psk_file,
             tls_hostname,
             tls_verify_peer,
             ..
@@ -222,19 +227,28 @@ impl FromStr for NbdUri {
             export,
             username,
             tls_certificates,
+            tls_psk_file,
             tls_hostname,
             tls_verify_peer,
         })
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TlsType {
+    X509,
+    Psk,
+}
+
 #[derive(Debug, Default)]
 struct Query {
     socket: Option<UnixAddress>,
     tls_certificates: Option<PathBuf>,
+    tls_psk_file: Option<PathBuf>,
+    tls_username: Option<String>,
     tls_hostname: Option<String>,
     tls_verify_peer: Option<bool>,
-    tls_type: bool,
+    tls_type: Option<TlsType>,
 }
 
 impl Query {
@@ -268,9 +282,22 @@ impl Query {
                 b"1" => self.tls_verify_peer.replace(true).is_some(),
                 _ => return Err(parameter(name, "must be 0 or 1")),
             },
-            "tls-type" if value == b"x509" => std::mem::replace(&mut self.tls_type, true),
-            "tls-type" => return Err(parameter(name, "must be x509: other kinds come later")),
-            "tls-psk-file" => return Err(parameter(name, "is not supported: pre-shared keys come later")),
+            "tls-psk-file" if value.is_empty() || value.contains(&0) => {
+                return Err(parameter(name, "is not the path of a file"));
+            }
+            "tls-psk-file" => self.tls_psk_file.replace(path(value)).is_some(),
+            "tls-username" => {
+                let user = str::from_utf8(value).map_err(|_| parameter(name, "is not valid UTF-8"))?;
+                if user.is_empty() || user.chars().any(char::is_control) {
+                    return Err(parameter(name, "is not a user name"));
+                }
+                self.tls_username.replace(user.to_owned()).is_some()
+            }
+            "tls-type" => match value {
+                b"x509" => self.tls_type.replace(TlsType::X509).is_some(),
+                b"psk" => self.tls_type.replace(TlsType::Psk).is_some(),
+                _ => return Err(parameter(name, "must be x509 or psk")),
+            },
             _ => return Err(UriError::UnknownParameter(crate::text::echo(name))),
         };
         if again {
@@ -280,12 +307,52 @@ impl Query {
         }
     }
 
+    /// The user, and whether what was said of keys and of certificates goes together.
+    fn username(&self, user: Option<String>) -> Result<Option<String>, UriError> {
+        if self.tls_psk_file.is_some() {
+            if self.tls_type == Some(TlsType::X509) {
+                return Err(parameter("tls-psk-file", "contradicts tls-type=x509"));
+            }
+            if self.tls_certificates.is_some() {
+                return Err(parameter(
+                    "tls-psk-file",
+                    "contradicts tls-certificates: give one of them",
+                ));
+            }
+            if self.tls_verify_peer.is_some() {
+                return Err(parameter(
+                    "tls-verify-peer",
+                    "has no meaning with tls-psk-file: a key always proves itself",
+                ));
+            }
+        } else if self.tls_type == Some(TlsType::Psk) {
+            return Err(parameter(
+                "tls-type",
+                "is psk, so there must be a tls-psk-file as well",
+            ));
+        } else if self.tls_username.is_some() {
+            return Err(parameter(
+                "tls-username",
+                "is the user of a tls-psk-file, and there is none",
+            ));
+        }
+        match (&self.tls_username, user) {
+            (Some(_), Some(_)) => Err(parameter(
+                "tls-username",
+                "names the user again that stands before the '@'",
+            )),
+            (name, user) => Ok(name.clone().or(user)),
+        }
+    }
+
     fn tls_parameter(&self) -> Option<&'static str> {
         [
             ("tls-certificates", self.tls_certificates.is_some()),
             ("tls-hostname", self.tls_hostname.is_some()),
             ("tls-verify-peer", self.tls_verify_peer.is_some()),
-            ("tls-type", self.tls_type),
+            ("tls-psk-file", self.tls_psk_file.is_some()),
+            ("tls-username", self.tls_username.is_some()),
+            ("tls-type", self.tls_type.is_some()),
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
@@ -359,6 +426,9 @@ impl fmt::Display for NbdUri {
         if let Some(directory) = &self.tls_certificates {
             query.push(("tls-certificates", directory.as_os_str().as_bytes().to_vec()));
         }
+        if let Some(file) = &self.tls_psk_file {
+            query.push(("tls-psk-file", file.as_os_str().as_bytes().to_vec()));
+        }
         if let Some(name) = &self.tls_hostname {
             query.push(("tls-hostname", name.clone().into_bytes()));
         }
@@ -429,8 +499,21 @@ mod tests {
             "nbd+unix:///?socket=%00abstract",
             "nbds+unix://alice@/x?socket=rel.sock&tls-certificates=/etc/pki&tls-hostname=h.example&tls-verify-peer=0",
             "nbd+vsock://2:10809/%C3%A4%23",
+            "nbds://bob@h/x?tls-psk-file=/run/keys.psk",
         ] {
             assert_eq!(parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_user_has_two_places() {
+        for text in [
+            "nbds://alice@h/?tls-psk-file=/k&tls-type=psk",
+            "nbds://h/?tls-username=alice&tls-psk-file=/k",
+        ] {
+            let uri = parse(text);
+            assert_eq!(uri.username.as_deref(), Some("alice"));
+            assert_eq!(uri.to_string(), "nbds://alice@h/?tls-psk-file=/k");
         }
     }
 
@@ -443,7 +526,14 @@ mod tests {
         assert!(error("nbd+unix:///x").contains("socket="));
         assert!(error("nbd+unix://host/x?socket=/s").contains("three slashes"));
         assert!(error("nbd://h/x?socket=/s").contains("nbd+unix"));
-        assert!(error("nbds://h/?tls-psk-file=k").contains("pre-shared keys come later"));
+        assert!(error("nbds://h/?tls-psk-file=").contains("path of a file"));
+        assert!(error("nbds://h/?tls-psk-file=k&tls-certificates=d").contains("give one"));
+        assert!(error("nbds://h/?tls-psk-file=k&tls-type=x509").contains("contradicts"));
+        assert!(error("nbds://h/?tls-psk-file=k&tls-verify-peer=0").contains("tls-verify-peer"));
+        assert!(error("nbds://u@h/?tls-psk-file=k&tls-username=v").contains("'@'"));
+        assert!(error("nbds://h/?tls-type=psk").contains("tls-psk-file"));
+        assert!(error("nbds://h/?tls-username=u").contains("there is none"));
+        assert!(error("nbd://h/?tls-psk-file=k").contains("nbds"));
         assert!(error("nbds://h/?tls-hostnam=k").contains("tls-hostnam"));
         assert!(error("nbd://h/?tls-hostname=k").contains("nbds"));
         assert!(error("nbds://h/?tls-hostname=a&tls-hostname=b").contains("twice"));

@@ -5,6 +5,7 @@ mod log;
 mod nbd;
 mod objects;
 mod pki;
+mod psk;
 mod up;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ enum Command {
     Creds(creds::CredsCommand),
     Nbd(nbd::NbdCommand),
     Pki(pki::PkiCommand),
+    Psk(psk::PskCommand),
     Up(up::UpCommand),
 }
 
@@ -48,6 +50,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Creds(command) => creds::run(&command),
         Command::Nbd(command) => runtime()?.block_on(nbd::run(command)),
         Command::Pki(command) => pki::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Psk(command) => psk::run(command).map(|()| ExitCode::SUCCESS),
         Command::Up(command) => runtime()?.block_on(up::run(command)),
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use qio_creds::{ClientCreds, KeyPermissions, TlsCreds, TlsCredsX509Options};
+use qio_creds::{
+    ClientCreds, KeyPermissions, Psk, PskIdentity, PskParty, TlsCreds, TlsCredsPskOptions, TlsCredsX509Options,
+};
 use qio_nbd::NbdUri;
 use qio_nbd::client::{ConnectOptions, Session, TlsSetup};
 use qio_nbd::negotiation::ClientTls;
@@ -62,8 +64,8 @@ impl ClientOptions {
         };
         let objects = objects::load(&self.objects, permissions)?;
         if let Some(id) = &self.tls_creds {
-            if uri.tls_certificates.is_some() {
-                bail!("{uri} has tls-certificates of its own: leave them out, or --tls-creds");
+            if uri.tls_certificates.is_some() || uri.tls_psk_file.is_some() {
+                bail!("{uri} names credentials of its own: leave them out, or --tls-creds");
             }
             let creds = objects
                 .get::<TlsCreds>(id)
@@ -75,7 +77,22 @@ impl ClientOptions {
             {
                 bail!("tls-verify-peer of {uri} contradicts verify-peer of the object '{id}'");
             }
+            let snapshot = creds.snapshot();
+            if let Some(PskParty::Client(own)) = snapshot.psk().map(Psk::party)
+                && uri.username.as_deref().is_some_and(|user| user != own.username())
+            {
+                bail!(
+                    "the user of {uri} contradicts the user {:?} of the object '{id}'",
+                    own.username()
+                );
+            }
             return Ok(creds);
+        }
+        if let Some(file) = &uri.tls_psk_file {
+            let username = uri.username.as_deref();
+            let username = username.unwrap_or(TlsCredsPskOptions::DEFAULT_USERNAME);
+            let user = PskIdentity::load(file, username, permissions)?;
+            return Ok(TlsCreds::from_psk(None, Psk::client(user)).for_client()?);
         }
         let dir = match &uri.tls_certificates {
             Some(dir) => dir.clone(),
