@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 
 use crate::error::TlsError;
+use crate::priority;
 use crate::provider::provider;
 use crate::verify::{ClientVerifier, Rules, ServerVerifier};
 
@@ -94,10 +95,11 @@ fn build_server(creds: &str, snapshot: &Snapshot, tickets: Tickets) -> Result<Se
         what,
     };
     let x509 = certificates(snapshot).map_err(unusable)?;
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+    let algorithms = priority::algorithms(x509).map_err(unusable)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&algorithms.provider))
+        .with_protocol_versions(&algorithms.versions)
         .map_err(|error| unusable(error.to_string()))?;
-    let rules = Arc::new(Rules::new(x509, provider()).map_err(unusable)?);
+    let rules = Arc::new(Rules::new(x509, algorithms.provider).map_err(unusable)?);
     let builder = if x509.verify_peer() {
         builder.with_client_cert_verifier(Arc::new(ClientVerifier(Arc::clone(&rules))))
     } else {
@@ -111,7 +113,8 @@ fn build_server(creds: &str, snapshot: &Snapshot, tickets: Tickets) -> Result<Se
     // authorized again, see RustlsEngine::judge_resumed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    if tickets == Tickets::One {
+    config.require_ems = algorithms.require_ems;
+    if tickets == Tickets::One && algorithms.tickets {
         config.ticketer = Ticketer::new().map_err(|error| unusable(error.to_string()))?;
         config.send_tls13_tickets = 1;
     }
@@ -128,9 +131,10 @@ fn build_client(creds: &str, snapshot: &Snapshot) -> Result<Setup<ClientConfig>,
         what,
     };
     let x509 = certificates(snapshot).map_err(unusable)?;
-    let rules = Arc::new(Rules::new(x509, provider()).map_err(unusable)?);
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+    let algorithms = priority::algorithms(x509).map_err(unusable)?;
+    let rules = Arc::new(Rules::new(x509, Arc::clone(&algorithms.provider)).map_err(unusable)?);
+    let builder = ClientConfig::builder_with_provider(algorithms.provider)
+        .with_protocol_versions(&algorithms.versions)
         .map_err(|error| unusable(error.to_string()))?
         // "Dangerous" is any verifier but rustls's own. Ours is there because QEMU's rules differ: see verify.rs.
         .dangerous()
@@ -140,7 +144,12 @@ fn build_client(creds: &str, snapshot: &Snapshot) -> Result<Setup<ClientConfig>,
     } else {
         builder.with_client_cert_resolver(Arc::new(Identities::new(x509).map_err(unusable)?))
     };
-    config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
+    config.require_ems = algorithms.require_ems;
+    config.resumption = if algorithms.tickets {
+        Resumption::in_memory_sessions(CLIENT_SESSIONS)
+    } else {
+        Resumption::disabled()
+    };
     config.enable_secret_extraction = true; // for refusal.rs
     Ok(Setup {
         config: Arc::new(config),
@@ -158,6 +167,7 @@ impl Identities {
                 .key_provider
                 .load_private_key(identity.key().der().clone_key())
                 .map_err(|error| format!("its private key is of a kind that is not supported ({error})"))?;
+            let key = priority::restrict_key(key, x509.priority());
             Ok(Arc::new(CertifiedKey::new(identity.chain().to_vec(), key)))
         };
         Ok(Identities(

@@ -51,6 +51,7 @@ mod openssl_engine;
 mod openssl_error;
 #[cfg(feature = "psk")]
 mod openssl_identities;
+mod priority;
 mod provider;
 mod refusal;
 mod rustls_engine;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use qio_creds::{CertificateSummary, Endpoint, X509};
+use qio_creds::{CertificateSummary, Endpoint, Priority, Profile, X509};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
@@ -26,6 +26,7 @@ use x509_parser::oid_registry::{OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJ
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::CertificateProblem;
+use crate::priority;
 
 /// What a refusal was about, in more words than the engine's error type has.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub(crate) struct Rules {
     /// Subjects of the anchors, which a server tells clients to choose their certificate by.
     subjects: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
+    /// How strong keys must be.
+    profile: Profile,
     verify_peer: bool,
 }
 
@@ -203,6 +206,8 @@ fn judge(
             None,
         )
         .map_err(|error| fail(&error))?;
+    priority::check_strength(rules.profile, &path)
+        .map_err(|why| (CertificateProblem::Unfit(why), CertificateError::BadEncoding))?;
     match name {
         Some(name) => judge_name(&certificate, leaf, name, &path),
         None => Ok(()),
@@ -329,6 +334,7 @@ impl Rules {
             crls,
             subjects,
             provider,
+            profile: x509.priority().map_or(Profile::None, Priority::profile),
             verify_peer: x509.verify_peer(),
         })
     }
