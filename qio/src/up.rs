@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use qio_creds::pki::{Authority, AuthorityTemplate, Directory, Name, Overwrite, Purpose, Template};
 use qio_creds::{Endpoint, KeyPermissions, TlsCreds, TlsCredsX509Options};
 use qio_nbd::export::OpenOptions;
@@ -94,29 +95,53 @@ pub(crate) async fn run(command: UpCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn instructions(state: &Path, pki: &Path, port: &str) -> String {
-    let (state, pki) = (state.display(), pki.display());
-    // As it can be pasted, wherever this program stands.
+    let (disk, state, pki) = (state.join("disk.img"), state.display(), pki.to_string_lossy());
+    // As they can be pasted, whatever the folder and this program are called.
     let qio = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("qio"));
-    let qio = qio.display();
-    let uri = format!("nbds://localhost:{port}/{EXPORT}?tls-certificates={pki}");
+    let qio = for_shell(&qio.to_string_lossy());
+    let object = for_shell(&format!(
+        "tls-creds-x509,id=tls0,dir={},endpoint=client",
+        pki.replace(',', ",,")
+    ));
+    let folder = utf8_percent_encode(&pki, URI_RESERVED);
+    let uri = format!("'nbds://localhost:{port}/{EXPORT}?tls-certificates={folder}'");
     format!(
         "\
-Serving {state}/disk.img as the NBD export \"{EXPORT}\" on 127.0.0.1:{port}, with mutual TLS.
-The certificates are in {pki}. Try, in another terminal:
+Serving {} as the NBD export \"{EXPORT}\" on 127.0.0.1:{port}, with mutual TLS.
+Certificates and disk are in {state}. Try, in another terminal:
 
-  qemu-img info --object tls-creds-x509,id=tls0,dir={pki},endpoint=client \\
+  qemu-img info --object {object} \\
     --image-opts driver=nbd,host=localhost,port={port},export={EXPORT},tls-creds=tls0
 
-  nbdcopy '{uri}' copy1.img
+  nbdcopy {uri} copy1.img
 
-  {qio} nbd copy '{uri}' copy2.img
+  {qio} nbd copy {uri} copy2.img
 
-  {qio} nbd info '{uri}'
+  {qio} nbd info {uri}
 
 The copies are ext4 filesystems: debugfs -R 'cat /README.txt' copy1.img
 Ctrl-C ends this.
-"
+",
+        disk.display(),
     )
+}
+
+/// What has a meaning of its own in a URI's query (RFC 3986, section 2.2), or may not stand there.
+const URI_RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// One word of a shell's command line.
+fn for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~=,:+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
