@@ -241,6 +241,38 @@ fn an_authority_after_qemus_recipe_can_revoke() {
     assert_eq!(crl(&pki).revoked.len(), 1);
 }
 
+/// hostile.md CRED-14: what we read to print it, or to go on with it, with any one byte changed or cut off anywhere.
+#[test]
+fn cred_14_damaged_lists_are_an_answer_and_never_a_crash() {
+    let pki = Pki::new();
+    for reason in [RevocationReason::Unspecified, RevocationReason::KeyCompromise] {
+        revoke(
+            &pki,
+            pki.authority.issue(&client()).unwrap().certificate(),
+            reason,
+        );
+    }
+    let file = fs::read(pki.file("ca-crl.pem")).unwrap();
+    let der = CertificateRevocationListDer::from_pem_slice(&file).unwrap();
+    let mut continued = 0;
+    for at in 0..der.len() {
+        assert!(RevocationListSummary::from_der(&der[..at]).is_err());
+        for change in [0x01, 0x80, 0xff] {
+            let mut damaged = der.to_vec();
+            damaged[at] ^= change;
+            let _ = RevocationListSummary::from_der(&damaged);
+            pki.write("ca-crl.pem", pem_of(&damaged));
+            continued += usize::from(RevocationList::open(&pki.directory, &pki.authority).is_ok());
+        }
+    }
+    // A changed issuer makes it somebody else's list, which is kept. Everything else is under the signature.
+    assert!(continued < 200, "{continued} damaged lists were gone on with");
+}
+
+fn pem_of(der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new("X509 CRL", der))
+}
+
 // ---- templates ----
 
 #[test]
@@ -279,16 +311,13 @@ fn dates_and_days_go_together() {
         let summary = ca.issue(&server().validity(validity)).unwrap().summary().unwrap();
         (summary.not_before, summary.not_after)
     };
-    let begin = Some(moment("2024-05-06 07:08:09"));
-    let end = Some(moment("2034-05-06 07:08"));
-    assert_eq!(
-        dates(Validity::from_parts(begin, end, None).unwrap()),
-        (begin.unwrap(), end.unwrap())
-    );
-    let (from, until) = dates(Validity::from_parts(begin, None, Some(10)).unwrap());
-    assert_eq!(from, begin.unwrap());
+    let (begin, end) = (moment("2024-05-06 07:08:09"), moment("2034-05-06 07:08"));
+    let exact = Validity::from_parts(Some(begin), Some(end), None).unwrap();
+    assert_eq!(dates(exact), (begin, end));
+    let (from, until) = dates(Validity::from_parts(Some(begin), None, Some(10)).unwrap());
+    assert_eq!(from, begin);
     assert_eq!((until - time::OffsetDateTime::now_utc()).whole_days(), 9);
-    let (_, until) = dates(Validity::from_parts(None, end, None).unwrap());
-    assert_eq!(until, end.unwrap());
+    let (_, until) = dates(Validity::from_parts(None, Some(end), None).unwrap());
+    assert_eq!(until, end);
     assert_eq!(Validity::from_parts(None, None, None), None);
 }

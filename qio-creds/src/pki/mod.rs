@@ -11,6 +11,14 @@
 //! - A server's names and addresses stand in the subject alternative name; its common name is the first of them.
 //! - Validity begins five minutes before now, so that a peer whose clock is a little slow takes the certificate.
 //!
+//! What a certificate says can also come from a template of certtool ([`Template::from_certtool`]): the recipes of
+//! QEMU's documentation then give the same certificates as with certtool itself. A [`Request`] gets a certificate for
+//! a key that stays on its host, and a [`RevocationList`] takes certificates back.
+//!
+//! What this cannot do is what the library that writes ASN.1 ([rcgen](https://docs.rs/rcgen)) cannot: names with two
+//! values of one kind (two OUs), policies, authority information access, and other extensions in raw form. It says so
+//! and writes nothing.
+//!
 //! ```
 //! use qio_creds::pki::{Authority, AuthorityTemplate, Directory, Overwrite, Purpose, Template};
 //!

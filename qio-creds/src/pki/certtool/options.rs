@@ -196,7 +196,7 @@ impl Options {
             "expiration_date" => self.expiration = Some(parse_date(value).map_err(|e| e.to_string())?),
             "path_len" if value == "-1" => self.path_length = None,
             "path_len" => {
-                self.path_length = Some(value.parse().map_err(|_| "it is neither -1 nor 0 to 255")?)
+                self.path_length = Some(value.parse().map_err(|_| "it is neither -1 nor 0 to 255")?);
             }
             _ => return Err("certtool's templates have no such option; see `man certtool`".to_owned()),
         }
