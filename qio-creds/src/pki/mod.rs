@@ -122,7 +122,10 @@ pub enum PkiError {
         what: &'static str,
     },
     /// The validity ends before it begins, or lies outside of what a certificate can say.
-    #[error("the certificate would not be valid at any time a certificate can say; choose other --days")]
+    #[error(
+        "the certificate would not be valid at any time a certificate can say; choose other --days, --not-before or \
+         --not-after"
+    )]
     Validity,
     /// The library that makes keys and certificates failed.
     #[error("{doing} failed ({source})")]
