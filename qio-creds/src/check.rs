@@ -357,6 +357,7 @@ impl IssuerPath<'_> {
             if let Some(index) = self.anchors.iter().position(same) {
                 return Some(index);
             }
+            strong_signature(current, self.certificate_file, findings);
             let mut anchors = self.anchors.iter().enumerate();
             if let Some((index, anchor)) = anchors.find(|(_, anchor)| issued(anchor, current)) {
                 path_length(anchor, self.ca_file, intermediates, findings);
@@ -393,6 +394,29 @@ impl IssuerPath<'_> {
         };
         findings.error(self.certificate_file, what);
         None
+    }
+}
+
+/// Signatures over digests that can be forged, by the object identifier of their algorithm.
+const FORGEABLE: [(&str, &str); 5] = [
+    ("1.2.840.113549.1.1.2", "MD2 with RSA"),
+    ("1.2.840.113549.1.1.4", "MD5 with RSA"),
+    ("1.2.840.113549.1.1.5", "SHA-1 with RSA"),
+    ("1.2.840.10045.4.1", "SHA-1 with ECDSA"),
+    ("1.2.840.10040.4.3", "SHA-1 with DSA"),
+];
+
+/// The issuer's signature proves something. That of a trust anchor need not: nobody relies on it.
+fn strong_signature(certificate: &X509Certificate<'_>, file: &Path, findings: &mut Findings) {
+    let oid = certificate.signature_algorithm.algorithm.to_id_string();
+    if let Some((_, algorithm)) = FORGEABLE.iter().find(|(forgeable, _)| *forgeable == oid) {
+        findings.error(
+            file,
+            Defect::WeakSignature {
+                subject: subject(certificate),
+                algorithm,
+            },
+        );
     }
 }
 

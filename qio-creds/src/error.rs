@@ -313,6 +313,14 @@ pub enum Defect {
         /// How many there are.
         intermediates: u32,
     },
+    /// A signature that can be forged.
+    #[error("certificate '{subject}' is signed with {algorithm}, which can be forged and which peers refuse")]
+    WeakSignature {
+        /// The certificate's subject.
+        subject: String,
+        /// The algorithm of the signature.
+        algorithm: &'static str,
+    },
     /// No certificate of `ca-cert.pem` issued this one.
     #[error("certificate '{subject}' was issued by '{issuer}', which is not in {}", .ca_file.display())]
     UnknownIssuer {
@@ -439,6 +447,7 @@ impl Defect {
             Self::PathTooLong { .. } => {
                 "issue the certificate from an authority that is allowed to, or raise pathlen".to_owned()
             }
+            Self::WeakSignature { .. } => "issue the certificate anew, with SHA-256".to_owned(),
             Self::LeafIsCa { .. } => "issue a certificate of its own with `qio pki`".to_owned(),
             Self::KeyUsage { lacks, .. } | Self::ExtendedKeyUsage { lacks, .. } => {
                 format!("issue the certificate anew with {lacks}")

@@ -7,7 +7,10 @@
 //! | `ca-cert.pem` | required | required |
 //! | `ca-crl.pem` | optional | optional |
 //! | `server-cert.pem`, `server-key.pem` | required | not read |
-//! | `client-cert.pem`, `client-key.pem` | not read | both or neither |
+//! | `client-cert.pem`, `client-key.pem` | not read | optional |
+//!
+//! More pairs may stand beside these, from `server-cert-0.pem` and `server-key-0.pem` on; any of them will do for a
+//! server. `tls-creds-psk` objects have `keys.psk` instead of all these.
 //!
 //! [`TlsCreds`] is the object: cheap to clone, shared by every service that names it, and reloadable in place.
 //! What it holds at one moment is a [`Snapshot`], which never changes. A TLS engine takes a snapshot, builds its
@@ -27,8 +30,11 @@
 //! ```
 //!
 //! What this crate deliberately does not know: any TLS engine, any socket, who may connect (that is authorization),
-//! and how a peer's chain is verified (that is qio-tls). It uses a cryptographic library for three things only:
-//! to see that a private key fits its certificate, that the directory's own chain holds, and to print fingerprints.
+//! and how a peer's chain is verified (that is qio-tls). It uses cryptographic libraries only to see that a private
+//! key fits its certificate and that the directory's own chain holds, to open encrypted keys and secrets, and to print
+//! fingerprints.
+//!
+//! [`CredsWatcher`] reloads an object when its files change. [`Secret`] holds the passwords of encrypted keys.
 //!
 //! With the feature `pki` the module `pki` makes certificate authorities and certificates that QEMU, GnuTLS,
 //! OpenSSL and rustls all accept.

@@ -1,6 +1,11 @@
 //! What a directory may hold beside the usual three files: more identities, revocation lists, encrypted keys.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod common;
 
@@ -299,4 +304,49 @@ fn a_reload_looks_for_the_password_again() {
     assert!(matches!(creds.reload(), Err(CredsError::Problems { .. })));
     objects.delete("sec0").unwrap();
     assert!(matches!(creds.reload(), Err(CredsError::Password { .. })));
+}
+
+#[test]
+fn a_signature_that_can_be_forged_is_refused() {
+    let pki = Pki::server();
+    pki.write("ca-key.pem", &*pki.authority.pair().key_pem());
+    let request = [
+        "req",
+        "-new",
+        "-key",
+        "server-key.pem",
+        "-subj",
+        "/CN=old",
+        "-out",
+        "old.csr",
+    ];
+    openssl(&pki, &request);
+    let issue = [
+        "x509",
+        "-req",
+        "-sha1",
+        "-days",
+        "5",
+        "-CA",
+        "ca-cert.pem",
+        "-CAkey",
+        "ca-key.pem",
+        "-in",
+        "old.csr",
+        "-out",
+        "server-cert.pem",
+    ];
+    openssl(&pki, &issue);
+    let (file, what) = pki.only_problem(Endpoint::Server);
+    assert_eq!(file, "server-cert.pem");
+    assert!(
+        matches!(
+            what,
+            Defect::WeakSignature {
+                algorithm: "SHA-1 with ECDSA",
+                ..
+            }
+        ),
+        "{what}"
+    );
 }
