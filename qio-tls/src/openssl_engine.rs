@@ -9,7 +9,7 @@ use std::sync::Arc;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::Id;
-use openssl::ssl::{Error, ErrorCode, SslStream, SslVersion};
+use openssl::ssl::{Error, ErrorCode, SslCipherRef, SslStream, SslVersion};
 use qio_creds::{ClientCreds, Endpoint, ServerCreds, Snapshot};
 
 use crate::buffer::Buffer;
@@ -171,7 +171,7 @@ impl OpensslEngine {
             Some(SslVersion::TLS1_3) => ssl.session_reused(),
             _ => ssl
                 .current_cipher()
-                .and_then(|cipher| cipher.standard_name())
+                .and_then(SslCipherRef::standard_name)
                 .is_some_and(|suite| suite.starts_with("TLS_ECDHE_PSK_")),
         };
         let known = match self.endpoint {
@@ -315,7 +315,7 @@ impl OpensslEngine {
             },
             cipher_suite: ssl
                 .current_cipher()
-                .and_then(|cipher| cipher.standard_name())
+                .and_then(SslCipherRef::standard_name)
                 .unwrap_or_default()
                 .to_owned(),
             group: self.group(),

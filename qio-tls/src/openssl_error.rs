@@ -1,5 +1,6 @@
 //! OpenSSL's errors, filed under who has to mend them.
 
+use openssl::error::Error as Reason;
 use openssl::ssl::{Error, ErrorCode};
 use qio_creds::{Endpoint, printable};
 
@@ -69,9 +70,10 @@ impl Circumstances<'_> {
     pub(crate) fn file(&self, error: &Error) -> TlsError {
         let role = self.role();
         let stack = error.ssl_error();
-        let code = stack.and_then(|stack| stack.errors().first().map(|first| first.reason_code()));
-        let what = stack
-            .and_then(|stack| stack.errors().first().and_then(openssl::error::Error::reason))
+        let first = stack.and_then(|stack| stack.errors().first());
+        let code = first.map(Reason::reason_code);
+        let what = first
+            .and_then(Reason::reason)
             .map_or_else(|| format!("{:?}", error.code()), str::to_owned);
         let Some(code) = code else {
             return match error.code() {
