@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::channel::{Channel, ChannelInfo, Shutdown};
 use crate::readiness::{Direction, Interest, Wait};
@@ -18,6 +19,9 @@ use crate::sys::{DuplicatedFd, register_with_tokio};
 /// Every operation first tries the channel, and registers what [`Channel::readiness`] names only when that
 /// would block; a descriptor is registered once per direction of use, on its first `WouldBlock`. All
 /// operations are cancellation safe: a dropped future has either moved bytes and said so, or moved none.
+///
+/// A channel that names a time to try again ([`Readiness::until`](crate::Readiness::until): a deadline, a rate limit) needs a
+/// runtime with its timer enabled.
 ///
 /// ```
 /// use qio_channel::{AsyncChannel, FdChannel};
@@ -44,9 +48,25 @@ pub struct AsyncChannel<C> {
 #[derive(Debug, Default)]
 struct Registered {
     current: Option<(RawFd, AsyncFd<DuplicatedFd>)>,
+    /// Wakes at [`Readiness::until`]. Made when the first channel asks for it.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Registered {
+    /// Ready when `until` has come; registers for it otherwise.
+    fn poll_until(&mut self, cx: &mut Context<'_>, until: Option<std::time::Instant>) -> Poll<()> {
+        let Some(until) = until else {
+            self.alarm = None;
+            return Poll::Pending;
+        };
+        let until = Instant::from_std(until);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
+        alarm.as_mut().poll(cx)
+    }
+
     fn get(&mut self, fd: std::os::fd::BorrowedFd<'_>) -> io::Result<&AsyncFd<DuplicatedFd>> {
         let number = fd.as_raw_fd();
         if self.current.as_ref().is_none_or(|(known, _)| *known != number) {
@@ -164,11 +184,26 @@ impl<C: Channel> AsyncChannel<C> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             };
+            // The alarm first: both have to be registered before this returns. Once it has gone off the operation is
+            // tried anyway, and says itself that a deadline has passed.
+            let alarm = registered.poll_until(cx, readiness.until);
             let number = fd.as_raw_fd();
             let registration = registered.get(fd)?;
-            let mut guard = match interest {
-                Interest::Readable => ready!(registration.poll_read_ready(cx))?,
-                Interest::Writable => ready!(registration.poll_write_ready(cx))?,
+            let event = match interest {
+                Interest::Readable => registration.poll_read_ready(cx),
+                Interest::Writable => registration.poll_write_ready(cx),
+            };
+            let mut guard = match (event, alarm) {
+                (Poll::Ready(guard), _) => guard?,
+                (Poll::Pending, Poll::Pending) => return Poll::Pending,
+                (Poll::Pending, Poll::Ready(())) => match operation(&mut self.inner) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        // It wants a later time, or nothing changed: look again, but let others have their turn.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    done => return Poll::Ready(done),
+                },
             };
             // The reactor's readiness may be older than our EAGAIN. Trying once more under its guard makes
             // clearing exact: an event that comes after the guard was taken is not lost by it.

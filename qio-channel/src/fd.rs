@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,28 +62,70 @@ enum Side {
 #[derive(Debug)]
 struct Descriptor {
     fd: OwnedFd,
+    file_type: FileType,
     /// Can it be registered with epoll? If not it never says EAGAIN.
     pollable: bool,
-    terminal: bool,
+    /// For a terminal: both sides of a channel are often one open file description, and share this.
+    terminal: Option<Arc<Restore>>,
     made_nonblocking: AtomicBool,
 }
 
+/// Takes `O_NONBLOCK` back from a terminal when the last side that wanted it has gone. It keeps the terminal open until then,
+/// which is why pipes, whose closing tells the peer, do without.
+#[derive(Debug)]
+struct Restore {
+    fd: OwnedFd,
+    made_nonblocking: AtomicBool,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        take_back(&self.fd, &self.made_nonblocking);
+    }
+}
+
+fn take_back(fd: &OwnedFd, made_nonblocking: &AtomicBool) {
+    if made_nonblocking.load(Ordering::Relaxed)
+        && let Ok(flags) = fcntl_getfl(fd)
+    {
+        // Nothing can be done about a failure, and nobody is left to tell.
+        let _ = fcntl_setfl(fd, flags - OFlags::NONBLOCK);
+    }
+}
+
 impl Descriptor {
-    fn new(fd: OwnedFd) -> io::Result<(Arc<Self>, FileType)> {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
         let file_type = FileType::from_raw_mode(fstat(&fd)?.st_mode);
         let pollable = match file_type {
             FileType::RegularFile | FileType::BlockDevice | FileType::Directory => false,
             FileType::Fifo | FileType::Socket => true,
             _ => epoll_accepts(&fd)?, // some character devices do, /dev/null does not
         };
-        let terminal = rustix::termios::isatty(&fd);
-        let descriptor = Descriptor {
+        let terminal = if rustix::termios::isatty(&fd) {
+            let fd = fd.try_clone()?;
+            Some(Arc::new(Restore {
+                fd,
+                made_nonblocking: AtomicBool::new(false),
+            }))
+        } else {
+            None
+        };
+        Ok(Descriptor {
             fd,
+            file_type,
             pollable,
             terminal,
             made_nonblocking: AtomicBool::new(false),
-        };
-        Ok((Arc::new(descriptor), file_type))
+        })
+    }
+
+    /// Shares what is to be restored with `other` if both are the same terminal.
+    fn join(&mut self, other: &Descriptor) -> io::Result<()> {
+        let (this, that) = (fstat(&self.fd)?, fstat(&other.fd)?);
+        if self.terminal.is_some() && other.terminal.is_some() && this.st_rdev == that.st_rdev {
+            self.terminal.clone_from(&other.terminal);
+        }
+        Ok(())
     }
 
     fn make_nonblocking(&self) -> io::Result<()> {
@@ -92,7 +135,11 @@ impl Descriptor {
         let flags = fcntl_getfl(&self.fd)?;
         if !flags.contains(OFlags::NONBLOCK) {
             fcntl_setfl(&self.fd, flags | OFlags::NONBLOCK)?;
-            self.made_nonblocking.store(true, Ordering::Relaxed);
+            let made = self
+                .terminal
+                .as_ref()
+                .map_or(&self.made_nonblocking, |terminal| &terminal.made_nonblocking);
+            made.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -100,13 +147,24 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        if self.made_nonblocking.load(Ordering::Relaxed)
-            && let Ok(flags) = fcntl_getfl(&self.fd)
-        {
-            // Nothing can be done about a failure, and nobody is left to tell.
-            let _ = fcntl_setfl(&self.fd, flags - OFlags::NONBLOCK);
-        }
+        take_back(&self.fd, &self.made_nonblocking);
     }
+}
+
+/// What a channel over the descriptor is called, and what it can do.
+fn kind_of(descriptor: &Descriptor) -> io::Result<(&'static str, Features)> {
+    Ok(match descriptor.file_type {
+        FileType::Socket => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is a socket: use qio_socket::SocketChannel::from_fd",
+            ));
+        }
+        FileType::Fifo => ("pipe", Features::SPLIT | Features::SHUTDOWN),
+        FileType::RegularFile | FileType::BlockDevice => ("file", Features::SPLIT | Features::SEEK),
+        _ if descriptor.terminal.is_some() => ("pty", Features::SPLIT),
+        _ => ("device", Features::SPLIT),
+    })
 }
 
 fn epoll_accepts(fd: &OwnedFd) -> io::Result<bool> {
@@ -128,33 +186,15 @@ impl FdChannel {
     /// `InvalidInput` for a socket; what `fstat` or `fcntl` reports.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let access = fcntl_getfl(&fd)? & OFlags::RWMODE;
-        let (descriptor, file_type) = Descriptor::new(fd)?;
+        let descriptor = Arc::new(Descriptor::new(fd)?);
         let side = |wanted: bool| {
             if wanted {
-                Side::Open(descriptor.clone())
+                Side::Open(Arc::clone(&descriptor))
             } else {
                 Side::Absent
             }
         };
-        let mut features = Features::SPLIT;
-        let kind = match file_type {
-            FileType::Socket => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "the descriptor is a socket: use qio_socket::SocketChannel::from_fd",
-                ));
-            }
-            FileType::Fifo => {
-                features |= Features::SHUTDOWN;
-                "pipe"
-            }
-            FileType::RegularFile | FileType::BlockDevice => {
-                features |= Features::SEEK;
-                "file"
-            }
-            _ if descriptor.terminal => "pty",
-            _ => "device",
-        };
+        let (kind, features) = kind_of(&descriptor)?;
         Ok(FdChannel {
             read: side(access != OFlags::WRONLY),
             write: side(access != OFlags::RDONLY),
@@ -167,22 +207,24 @@ impl FdChannel {
     /// A channel that reads from one descriptor and writes to another, such as a pair of pipes.
     ///
     /// # Errors
-    /// As [`from_fd`](FdChannel::from_fd).
+    /// `InvalidInput` if they are not open for that; as [`from_fd`](FdChannel::from_fd).
     pub fn from_pair(read: OwnedFd, write: OwnedFd) -> io::Result<Self> {
-        let reader = FdChannel::from_fd(read)?;
-        let writer = FdChannel::from_fd(write)?;
-        if !matches!(reader.read, Side::Open(_)) || !matches!(writer.write, Side::Open(_)) {
+        let access = |fd: &OwnedFd| Ok::<_, io::Error>(fcntl_getfl(fd)? & OFlags::RWMODE);
+        if access(&read)? == OFlags::WRONLY || access(&write)? == OFlags::RDONLY {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the first descriptor must be open for reading and the second for writing",
             ));
         }
+        let (reader, mut writer) = (Descriptor::new(read)?, Descriptor::new(write)?);
+        writer.join(&reader)?;
+        let ((kind, _), (_, features)) = (kind_of(&reader)?, kind_of(&writer)?);
         Ok(FdChannel {
-            read: reader.read,
-            write: writer.write,
-            kind: reader.kind,
+            read: Side::Open(Arc::new(reader)),
+            write: Side::Open(Arc::new(writer)),
+            kind,
             // Closing the write descriptor is what ends the stream.
-            features: Features::SPLIT | (writer.features & Features::SHUTDOWN),
+            features: Features::SPLIT | (features & Features::SHUTDOWN),
             blocking: true,
         })
     }
@@ -248,7 +290,9 @@ impl FdChannel {
                     wait(self.readiness(direction), None)?;
                 }
                 // The other end of a pty hung up: that is how its stream ends.
-                Err(Errno::IO) if descriptor.terminal && direction == Direction::Read => return Ok(0),
+                Err(Errno::IO) if descriptor.terminal.is_some() && direction == Direction::Read => {
+                    return Ok(0);
+                }
                 done => return Ok(done?),
             }
         }
@@ -266,11 +310,18 @@ impl FdChannel {
     }
 }
 
-fn first_vectors<T>(bufs: &[T]) -> &[T] {
+/// As many vectors as the kernel takes, from the first that is not empty: with nothing but empty ones in front, what comes
+/// back would look like the end of the stream.
+fn first_vectors<T: Deref<Target = [u8]>>(bufs: &[T]) -> &[T] {
+    let start = bufs.iter().position(|buf| !buf.is_empty()).unwrap_or(0);
+    let bufs = bufs.get(start..).unwrap_or_default();
     bufs.get(..MAX_VECTORS).unwrap_or(bufs)
 }
 
-fn first_vectors_mut<T>(bufs: &mut [T]) -> &mut [T] {
+/// Likewise, to read into.
+fn first_vectors_mut<T: Deref<Target = [u8]>>(bufs: &mut [T]) -> &mut [T] {
+    let start = bufs.iter().position(|buf| !buf.is_empty()).unwrap_or(0);
+    let bufs = bufs.get_mut(start..).unwrap_or_default();
     let n = bufs.len().min(MAX_VECTORS);
     bufs.split_at_mut(n).0
 }

@@ -7,11 +7,12 @@
 
 use std::fs::OpenOptions;
 use std::io::{IoSlice, IoSliceMut};
+use std::time::{Duration, Instant};
 
 use qio_channel::testing::{Pair, stored_conformance, stream_conformance};
 use qio_channel::{
-    BufferChannel, Channel, ChannelExt, Deadlined, Direction, FdChannel, Features, NullChannel, Shutdown,
-    Wait,
+    AsyncChannel, BufferChannel, Channel, ChannelExt, Deadlined, Direction, FdChannel, Features, NullChannel,
+    Shutdown, Wait,
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -102,7 +103,7 @@ fn null_is_empty_and_never_full() {
     assert!(null.write(b"x").is_err());
 }
 
-fn pty() -> (FdChannel, FdChannel) {
+fn pty_descriptors() -> (std::os::fd::OwnedFd, std::fs::File) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
@@ -115,6 +116,11 @@ fn pty() -> (FdChannel, FdChannel) {
     let mut termios = tcgetattr(&user).unwrap();
     termios.make_raw();
     tcsetattr(&user, OptionalActions::Now, &termios).unwrap();
+    (controller, user)
+}
+
+fn pty() -> (FdChannel, FdChannel) {
+    let (controller, user) = pty_descriptors();
     (
         FdChannel::from_fd(controller).unwrap(),
         FdChannel::from_file(user).unwrap(),
@@ -144,6 +150,18 @@ fn pty_carries_data_both_ways_and_hangs_up() {
         0,
         "a hang-up is the end of the stream"
     );
+}
+
+/// tokio hears of deadlines, too: a silent peer ends the read when its time has come.
+#[tokio::test(flavor = "current_thread")]
+async fn a_deadline_ends_a_read_under_tokio() {
+    let (reader, _writer) = pipe();
+    let mut reader = Deadlined::new(reader).unwrap();
+    reader.set_deadline(Direction::Read, Some(Instant::now() + Duration::from_millis(5)));
+    let mut reader = AsyncChannel::new(reader).unwrap();
+    reader.get_mut().set_blocking(false).unwrap();
+    let error = reader.readv(&mut [IoSliceMut::new(&mut [0])]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }
 
 #[test]
@@ -200,6 +218,28 @@ fn a_socket_is_sent_to_the_channel_that_knows_sockets() {
     let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
     let error = FdChannel::from_fd(socket.into()).unwrap_err();
     assert!(error.to_string().contains("SocketChannel"), "{error}");
+}
+
+/// A terminal's input and output are one open file description: ending one side must not make the other block.
+#[test]
+fn ending_one_side_of_a_terminal_leaves_the_other_nonblocking() {
+    let (controller, user) = pty_descriptors();
+    let (input, output) = (user.try_clone().unwrap(), user.try_clone().unwrap());
+    let mut channel = FdChannel::from_pair(input.into(), output.into()).unwrap();
+    channel.set_blocking(false).unwrap();
+    channel.shutdown(Shutdown::Read).unwrap();
+    let block = [b'x'; 4096];
+    let full = (0..1000)
+        .find_map(|_| channel.write(&block).err())
+        .expect("nobody reads");
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+    drop(channel);
+    let flags = rustix::fs::fcntl_getfl(&user).unwrap();
+    assert!(
+        !flags.contains(rustix::fs::OFlags::NONBLOCK),
+        "the last side puts it back"
+    );
+    drop(controller);
 }
 
 #[test]

@@ -135,6 +135,20 @@ fn many_vectors(pair: Pair) {
     let mut vectors: Vec<_> = back.chunks_mut(1).map(IoSliceMut::new).collect();
     far.readv_all(&mut vectors).expect("reading 3000 vectors");
     assert_eq!(back, data);
+
+    // As many empty ones in front do not look like the end of the stream.
+    let mut out = vec![IoSlice::new(&[]); 1500];
+    out.push(IoSlice::new(b"behind"));
+    assert!(near.writev(&out).expect("writing behind 1500 empty vectors") > 0);
+    let mut behind = [0; 6];
+    let mut nothing: Vec<[u8; 0]> = vec![[]; 1500];
+    let mut vectors: Vec<_> = nothing.iter_mut().map(|empty| IoSliceMut::new(empty)).collect();
+    vectors.push(IoSliceMut::new(&mut behind));
+    assert!(
+        far.readv(&mut vectors)
+            .expect("reading behind 1500 empty vectors")
+            > 0
+    );
 }
 
 /// A reader that wants 16 bytes, and a stream that ends after fewer, as many, or more.
