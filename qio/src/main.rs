@@ -6,6 +6,7 @@ mod nbd;
 mod objects;
 mod pki;
 mod psk;
+mod tls;
 mod up;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Command {
     Nbd(nbd::NbdCommand),
     Pki(pki::PkiCommand),
     Psk(psk::PskCommand),
+    Tls(tls::TlsCommand),
     Up(up::UpCommand),
 }
 
@@ -51,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Nbd(command) => runtime()?.block_on(nbd::run(command)),
         Command::Pki(command) => pki::run(command).map(|()| ExitCode::SUCCESS),
         Command::Psk(command) => psk::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Tls(command) => tls::run(command),
         Command::Up(command) => runtime()?.block_on(up::run(command)),
     }
 }
