@@ -51,6 +51,8 @@ mod openssl_engine;
 mod openssl_error;
 #[cfg(feature = "psk")]
 mod openssl_identities;
+#[cfg(feature = "psk")]
+mod openssl_refusal;
 mod priority;
 mod provider;
 mod refusal;

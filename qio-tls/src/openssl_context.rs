@@ -11,11 +11,12 @@ use openssl::ssl::{
     Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
     SslVersion,
 };
-use qio_creds::{Endpoint, Priority, Psk, PskIdentity, PskMatch, PskParty, PskUsers, Snapshot};
+use qio_creds::{Endpoint, Priority, Psk, PskIdentity, PskKey, PskMatch, PskParty, PskUsers, Snapshot};
 
 use crate::config::Cache;
 use crate::error::TlsError;
 use crate::openssl_identities::IdentityReader;
+use crate::openssl_refusal::own_secret;
 use crate::provider::has_aes;
 
 /// OpenSSL binds a callback's key to SHA-256, so these are the suites of TLS 1.3 that a key can be used with.
@@ -64,6 +65,8 @@ pub(crate) struct Exchange {
 struct Progress {
     named: IdentityReader,
     claim: Option<Claim>,
+    /// Until it is known whether the peer may use the service.
+    secret: Option<PskKey>,
 }
 
 /// Whom a client says it is.
@@ -96,6 +99,17 @@ impl Exchange {
     /// Whom the client said it is, if it has said so.
     pub(crate) fn claim(&self) -> Option<Claim> {
         self.with(|progress| progress.claim.clone())
+    }
+
+    /// The secret of our own traffic, once.
+    pub(crate) fn take_secret(&self) -> Option<PskKey> {
+        self.with(|progress| progress.secret.take())
+    }
+
+    fn log(&self, line: &str) {
+        if let Some(secret) = own_secret(self.snapshot.endpoint(), line) {
+            self.with(|progress| progress.secret = Some(secret));
+        }
     }
 
     /// Whether the client has named any identity.
@@ -234,6 +248,11 @@ fn common(priority: Option<&Priority>) -> Result<SslContextBuilder, ErrorStack> 
     builder.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);
     builder.set_read_ahead(true);
+    builder.set_keylog_callback(|ssl, line| {
+        if let Some(exchange) = exchange(ssl) {
+            exchange.log(line);
+        }
+    });
     Ok(builder)
 }
 

@@ -21,6 +21,7 @@ use crate::error::{PeerRole, TlsError};
 use crate::facts::{Peer, TlsFacts, TlsVersion};
 use crate::openssl_context::{Exchange, connection};
 use crate::openssl_error::Circumstances;
+use crate::openssl_refusal;
 use crate::transport::Transport;
 
 /// What OpenSSL takes for its socket. The end of the transport is not told here: what has come in before it can
@@ -59,6 +60,8 @@ pub(crate) struct OpensslEngine {
     endpoint: Endpoint,
     exchange: Arc<Exchange>,
     established: bool,
+    /// Data has been asked for or sent.
+    in_use: bool,
     plaintext: Buffer,
     /// One record's content, on its way to the reader. Allocated when it is first needed.
     scratch: Vec<u8>,
@@ -97,6 +100,7 @@ impl OpensslEngine {
             endpoint: snapshot.endpoint(),
             exchange,
             established: false,
+            in_use: false,
             plaintext: Buffer::new(PLAINTEXT_LIMIT),
             scratch: Vec::new(),
             handshake_bytes: 0,
@@ -140,7 +144,8 @@ impl OpensslEngine {
             return self.handshake();
         }
         match job {
-            Job::Process => self.read(&mut |data, rest| rest.push(data)),
+            // What comes behind the handshake waits for the session, encrypted.
+            Job::Process => Ok(Stop::NeedsInput),
             Job::Encrypt(data) => self.encrypt(data),
             Job::CloseNotify => match self.stream.shutdown() {
                 Ok(_) => Ok(Stop::JobDone),
@@ -190,6 +195,7 @@ impl OpensslEngine {
     }
 
     fn encrypt(&mut self, data: &[u8]) -> Result<Stop, TlsError> {
+        self.put_to_use();
         let mut rest = data;
         while !rest.is_empty() {
             match self.stream.ssl_write(rest) {
@@ -209,6 +215,7 @@ impl OpensslEngine {
         if self.peer_closed {
             return Ok(Stop::PeerClosed);
         }
+        self.put_to_use();
         self.scratch.resize(RECORD_CONTENT, 0);
         match self.stream.ssl_read(&mut self.scratch) {
             Ok(n) => {
@@ -243,6 +250,14 @@ impl OpensslEngine {
         // What others have left in this thread's queue of errors would be taken for ours.
         drop(ErrorStack::get());
         Ok(())
+    }
+
+    /// Data is asked for or sent: the peer may use the service, or nobody asked, and no last words will be needed.
+    fn put_to_use(&mut self) {
+        if !self.in_use {
+            self.in_use = true;
+            drop(self.exchange.take_secret());
+        }
     }
 
     fn circumstances(&self) -> Circumstances<'_> {
@@ -298,12 +313,20 @@ impl OpensslEngine {
         Ok(())
     }
 
-    /// Takes the session apart, and gives what is still to be sent. OpenSSL sends no alert of a caller's choice, so
-    /// the peer is told goodbye.
-    pub(crate) fn refuse(mut self, _alert: u8) -> Vec<u8> {
-        // The peer is refused all the same if it cannot be told.
-        let _ = self.run(&Job::CloseNotify);
-        self.to_send().to_vec()
+    /// Takes the session apart, and gives what is still to be sent: the alert; or a goodbye in TLS 1.2, where the keys
+    /// are out of reach.
+    pub(crate) fn refuse(mut self, alert: u8) -> Vec<u8> {
+        let facts = self.facts();
+        let secret = self.exchange.take_secret();
+        let record =
+            secret.and_then(|secret| openssl_refusal::fatal_alert(alert, &facts.cipher_suite, &secret));
+        if record.is_none() {
+            // The peer is refused all the same if it cannot be told.
+            let _ = self.run(&Job::CloseNotify);
+        }
+        let mut last_words = self.to_send().to_vec();
+        last_words.extend(record.unwrap_or_default());
+        last_words
     }
 
     pub(crate) fn facts(&self) -> TlsFacts {

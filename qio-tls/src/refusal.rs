@@ -4,7 +4,9 @@
 //! access list refuses one, or the certificate behind a resumed session no longer passes, its connection is taken
 //! apart, and this seals the one record that is still to be said (RFC 8446, section 6.2).
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use rustls::ConnectionTrafficSecrets;
 
 use crate::facts::TlsVersion;
@@ -32,8 +34,28 @@ pub(crate) fn fatal_alert(
         ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv, false),
         _ => return None,
     };
-    let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?);
-    let nonce = nonce(iv.as_ref().try_into().ok()?, sequence);
+    let key = SealingKey {
+        algorithm,
+        key: key.as_ref(),
+        iv: iv.as_ref().try_into().ok()?,
+        is_gcm,
+    };
+    seal(alert, version, sequence, &key)
+}
+
+/// What a record is sealed with.
+pub(crate) struct SealingKey<'a> {
+    pub(crate) algorithm: &'static Algorithm,
+    pub(crate) key: &'a [u8],
+    pub(crate) iv: [u8; 12],
+    pub(crate) is_gcm: bool,
+}
+
+/// The same with a key of any engine's.
+pub(crate) fn seal(alert: u8, version: TlsVersion, sequence: u64, key: &SealingKey<'_>) -> Option<Vec<u8>> {
+    let is_gcm = key.is_gcm;
+    let nonce = nonce(key.iv, sequence);
+    let key = LessSafeKey::new(UnboundKey::new(key.algorithm, key.key).ok()?);
     let mut record = Vec::new();
     let mut content = vec![FATAL, alert];
     match version {

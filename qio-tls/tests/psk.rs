@@ -505,3 +505,44 @@ fn data_through_channels() {
     assert_eq!(&data, b"hello");
     assert_eq!(far.peer().verified_name(), Some("alice"));
 }
+
+/// Lets one user in.
+#[derive(Debug)]
+struct Only(&'static str);
+
+impl qio_authz::Authorizer for Only {
+    fn is_allowed(&self, identity: &str) -> Result<bool, qio_authz::AuthzError> {
+        Ok(identity == self.0)
+    }
+}
+
+/// Access lists know users by their names; whoever is not let in hears access_denied, as with certificates.
+#[test]
+fn a_user_may_be_known_and_not_let_in() {
+    let server = server(&[("alice", 1), ("bob", 2)]);
+    for (name, key, allowed) in [("alice", 1, true), ("bob", 2, false)] {
+        let (near, far) = sockets();
+        let far = TlsHandshake::server(far, &server)
+            .unwrap()
+            .with_authorizer(std::sync::Arc::new(Only("alice")));
+        let accepting = thread::spawn(move || {
+            let mut channel = far.complete(LIMIT)?;
+            channel.write_all(b"welcome").unwrap();
+            Ok::<_, TlsError>(())
+        });
+        let mut near = TlsHandshake::client(near, &client(name, key), None)
+            .unwrap()
+            .complete(LIMIT)
+            .unwrap();
+        let mut text = [0; 7];
+        let read = near.read_exact(&mut text);
+        match (allowed, accepting.join().unwrap()) {
+            (true, Ok(())) => read.unwrap(),
+            (false, Err(error)) => {
+                assert!(error.to_string().contains("\"bob\" is not authorized"), "{error}");
+                assert!(read.unwrap_err().to_string().contains("access_denied"));
+            }
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+}
