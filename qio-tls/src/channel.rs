@@ -142,10 +142,11 @@ impl<C: Channel + 'static> Channel for TlsChannel<C> {
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(error),
             }
-            self.transport_shut = true;
+            // Only once it is done: a layer below may have a goodbye of its own, and ask to be called again.
             if transport {
                 self.channel.shutdown(Shutdown::Write)?;
             }
+            self.transport_shut = true;
         }
         if how.includes(Direction::Read) {
             self.read_ended = true;

@@ -265,11 +265,12 @@ impl<C: Channel> TlsHandshake<C> {
             .map_err(|_| TlsError::Internal("a handshake that is over is not over".to_owned()))
     }
 
-    /// Blocks until the handshake is over, for at most `limit`, and leaves the channel in blocking mode.
+    /// Blocks until the handshake is over, and leaves the channel in blocking mode. The peer has `limit` for its part; an
+    /// authorizer, if there is one, takes as long as it takes.
     ///
     /// # Errors
-    /// Why there is no session; [`TlsError::HandshakeTimeout`]. The peer has been told, and was given up to 2 s of the
-    /// time left to hear it.
+    /// Why there is no session. A peer that was refused has been told, and given up to 2 s of the time left to hear it; after
+    /// [`TlsError::HandshakeTimeout`] there is nobody to tell.
     pub fn complete(mut self, limit: Duration) -> Result<TlsChannel<C>, TlsError> {
         let deadline = Instant::now().checked_add(limit);
         self.channel

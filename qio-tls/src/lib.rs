@@ -53,6 +53,7 @@ mod openssl_error;
 mod openssl_identities;
 #[cfg(feature = "psk")]
 mod openssl_refusal;
+mod path;
 mod priority;
 mod provider;
 mod refusal;

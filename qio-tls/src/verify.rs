@@ -20,12 +20,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use webpki::{
     CertRevocationList, EndEntityCert, Error as PathError, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder, VerifiedPath, anchor_from_trusted_cert,
+    RevocationOptions, RevocationOptionsBuilder, VerifiedPath, anchor_from_trusted_cert,
 };
 use x509_parser::oid_registry::{OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::CertificateProblem;
+use crate::path::{self, AnchorFacts};
 use crate::priority;
 
 /// What a refusal was about, in more words than the engine's error type has.
@@ -50,6 +51,8 @@ pub(crate) fn take_refusal() -> Option<Refusal> {
 /// What certificates are judged by.
 pub(crate) struct Rules {
     anchors: Vec<TrustAnchor<'static>>,
+    /// What else is known of each anchor, in the same order.
+    anchor_facts: Vec<AnchorFacts>,
     crls: Vec<CertRevocationList<'static>>,
     /// Subjects of the anchors, which a server tells clients to choose their certificate by.
     subjects: Vec<DistinguishedName>,
@@ -121,6 +124,14 @@ fn problem_of(
             },
             CertificateError::InvalidPurpose,
         ),
+        PathError::EndEntityUsedAsCa => (
+            unfit("one of its issuers may not issue certificates (basic constraints, key usage keyCertSign)"),
+            CertificateError::UnknownIssuer,
+        ),
+        PathError::PathLenConstraintViolated => (
+            unfit("there are more authorities above it than one of them allows (path length)"),
+            CertificateError::UnknownIssuer,
+        ),
         PathError::CaUsedAsEndEntity => (
             unfit("it is the certificate of an authority, which cannot identify an endpoint"),
             CertificateError::BadEncoding,
@@ -178,34 +189,42 @@ fn judge(
         Purpose::ServerAuth => KeyUsage::server_auth(),
         Purpose::ClientAuth => KeyUsage::client_auth(),
     };
-    let crls: Vec<&CertRevocationList<'_>> = rules.crls.iter().collect();
-    let revocation = if crls.is_empty() {
-        None
-    } else {
-        // As GnuTLS does: an issuer that no list speaks of revokes nobody, but lists are consulted for the whole chain.
-        let options = RevocationOptionsBuilder::new(&crls).map_err(|_| {
+    let anchor_facts = |path: &VerifiedPath<'_>| {
+        let known = rules.anchors.iter().zip(&rules.anchor_facts);
+        let found = known
+            .into_iter()
+            .find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()));
+        found.map(|(_, facts)| facts).ok_or(PathError::UnknownIssuer)
+    };
+    let check = |path: &VerifiedPath<'_>| path::check(path, anchor_facts(path)?, now);
+    let verify = |revocation: Option<RevocationOptions<'_>>| {
+        certificate
+            .verify_for_usage(
+                rules.provider.signature_verification_algorithms.all,
+                &rules.anchors,
+                intermediates,
+                now,
+                usage,
+                revocation,
+                Some(&check),
+            )
+            .map_err(|error| fail(&error))
+    };
+    for lists in path::rounds(&rules.crls) {
+        let options = RevocationOptionsBuilder::new(&lists).map_err(|_| {
             (
                 CertificateProblem::Unfit("no revocation list to consult".to_owned()),
                 CertificateError::UnknownRevocationStatus,
             )
         })?;
-        Some(
+        // As GnuTLS does: an issuer that no list speaks of revokes nobody, but lists are consulted for the whole chain.
+        verify(Some(
             options
                 .with_status_policy(webpki::UnknownStatusPolicy::Allow)
                 .build(),
-        )
-    };
-    let path = certificate
-        .verify_for_usage(
-            rules.provider.signature_verification_algorithms.all,
-            &rules.anchors,
-            intermediates,
-            now,
-            usage,
-            revocation,
-            None,
-        )
-        .map_err(|error| fail(&error))?;
+        ))?;
+    }
+    let path = verify(None)?;
     priority::check_strength(rules.profile, &path)
         .map_err(|why| (CertificateProblem::Unfit(why), CertificateError::BadEncoding))?;
     match name {
@@ -312,6 +331,7 @@ impl Rules {
     /// Rules from what a credentials object holds. The error names the certificate that cannot be an anchor.
     pub(crate) fn new(x509: &X509, provider: Arc<CryptoProvider>) -> Result<Self, String> {
         let mut anchors = Vec::new();
+        let mut anchor_facts = Vec::new();
         let mut subjects = Vec::new();
         for ca in x509.ca() {
             let anchor = anchor_from_trusted_cert(ca).map_err(|error| {
@@ -321,6 +341,13 @@ impl Rules {
                 format!("the authority \"{subject}\" in ca-cert.pem cannot be a trust anchor ({error:?})")
             })?;
             subjects.push(DistinguishedName::in_sequence(anchor.subject.as_ref()));
+            let facts = AnchorFacts::of(ca).ok_or_else(|| {
+                format!(
+                    "the authority \"{}\" in ca-cert.pem cannot be read",
+                    subject_of(ca)
+                )
+            })?;
+            anchor_facts.push(facts);
             anchors.push(anchor.to_owned());
         }
         let mut crls = Vec::new();
@@ -331,6 +358,7 @@ impl Rules {
         }
         Ok(Rules {
             anchors,
+            anchor_facts,
             crls,
             subjects,
             provider,
