@@ -228,7 +228,7 @@ fn we_load_what_qemu_loads() -> anyhow::Result<()> {
             dir: directory.path(),
         };
         for endpoint in BOTH {
-            let ours = asked.qio(endpoint).with_context(|| format!("{name}"))?;
+            let ours = asked.qio(endpoint).context(*name)?;
             let qemu = asked.qemu(None, endpoint)?;
             let older = old
                 .as_deref()

@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
     ("lax key usage: keyEncipherment", |b| b.leaf.lax_key_usage(0x20)),
     ("lax key usage: both", |b| b.leaf.lax_key_usage(0xa0)),
     ("authority without key usage", |b| {
-        b.root.params.key_usages.clear()
+        b.root.params.key_usages.clear();
     }),
     ("authority with critical cRLSign only", |b| {
         // rcgen would not issue from it, so the leaf is signed before.
@@ -55,25 +55,25 @@ pub(crate) const CASES: &[Case] = &[
         b.leaf.params.extended_key_usages = vec![Purpose::ServerAuth, Purpose::ClientAuth];
     }),
     ("purpose: server", |b| {
-        b.leaf.params.extended_key_usages = vec![Purpose::ServerAuth]
+        b.leaf.params.extended_key_usages = vec![Purpose::ServerAuth];
     }),
     ("purpose: client", |b| {
-        b.leaf.params.extended_key_usages = vec![Purpose::ClientAuth]
+        b.leaf.params.extended_key_usages = vec![Purpose::ClientAuth];
     }),
     ("purpose: any", |b| {
-        b.leaf.params.extended_key_usages = vec![Purpose::Any]
+        b.leaf.params.extended_key_usages = vec![Purpose::Any];
     }),
     ("purpose: code signing", |b| {
         b.leaf.params.extended_key_usages = vec![Purpose::CodeSigning];
     }),
     ("critical purpose: server", |b| {
-        b.leaf.extension(EXTENDED_KEY_USAGE, true, SERVER_AUTH)
+        b.leaf.extension(EXTENDED_KEY_USAGE, true, SERVER_AUTH);
     }),
     ("critical purpose: client", |b| {
-        b.leaf.extension(EXTENDED_KEY_USAGE, true, CLIENT_AUTH)
+        b.leaf.extension(EXTENDED_KEY_USAGE, true, CLIENT_AUTH);
     }),
     ("critical purpose: any", |b| {
-        b.leaf.extension(EXTENDED_KEY_USAGE, true, ANY_PURPOSE)
+        b.leaf.extension(EXTENDED_KEY_USAGE, true, ANY_PURPOSE);
     }),
     ("critical purpose: code signing", |b| {
         b.leaf.extension(EXTENDED_KEY_USAGE, true, CODE_SIGNING);
@@ -104,7 +104,7 @@ pub(crate) const CASES: &[Case] = &[
         b.root.params.is_ca = IsCa::ExplicitNoCa;
     }),
     ("path length 0", |b| {
-        b.root.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))
+        b.root.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     }),
     ("path length 0 with an intermediate", |b| {
         b.root.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -118,17 +118,17 @@ pub(crate) const CASES: &[Case] = &[
     }),
     // ---- other extensions ----
     ("an unknown extension", |b| {
-        b.leaf.extension(&[1, 2, 3, 4], false, NULL)
+        b.leaf.extension(&[1, 2, 3, 4], false, NULL);
     }),
     ("an unknown critical extension", |b| {
-        b.leaf.extension(&[1, 2, 3, 4], true, NULL)
+        b.leaf.extension(&[1, 2, 3, 4], true, NULL);
     }),
     ("authority with an unknown critical extension", |b| {
         b.root.extension(&[1, 2, 3, 4], true, NULL);
     }),
     // ---- who issued it ----
     ("of another authority", |b| {
-        b.ca_file = Some(Maker::ca("other").self_signed())
+        b.ca_file = Some(Maker::ca("other").self_signed());
     }),
     ("of another authority, unchecked", |b| {
         b.ca_file = Some(Maker::ca("other").self_signed());
@@ -140,10 +140,10 @@ pub(crate) const CASES: &[Case] = &[
         b.ca_file = Some(namesake.self_signed());
     }),
     ("two roots", |b| {
-        b.ca_file = Some(Maker::ca("other").self_signed() + &b.root.self_signed())
+        b.ca_file = Some(Maker::ca("other").self_signed() + &b.root.self_signed());
     }),
     ("the root twice", |b| {
-        b.ca_file = Some(b.root.self_signed().repeat(2))
+        b.ca_file = Some(b.root.self_signed().repeat(2));
     }),
     ("sixteen roots", |b| {
         b.ca_file = Some(Maker::ca("other").self_signed().repeat(15) + &b.root.self_signed());
@@ -184,10 +184,10 @@ pub(crate) const CASES: &[Case] = &[
         b.ca_file = Some(b.root.self_signed() + &middle);
     }),
     ("an intermediate as the only anchor", |b| {
-        b.ca_file = Some(b.intermediate(|_| {}))
+        b.ca_file = Some(b.intermediate(|_| {}));
     }),
     ("an intermediate that is missing", |b| {
-        drop(b.intermediate(|_| {}))
+        drop(b.intermediate(|_| {}));
     }),
     ("an expired intermediate beside the root", |b| {
         let middle = b.intermediate(|middle| middle.valid(-20, -10));
@@ -208,11 +208,11 @@ pub(crate) const CASES: &[Case] = &[
         b.file("*-key.pem", b.root.key.serialize_pem());
     }),
     ("the end certificate as the authority", |b| {
-        b.ca_file = Some(b.leaf_signed())
+        b.ca_file = Some(b.leaf_signed());
     }),
     // ---- files ----
     ("another key", |b| {
-        b.file("*-key.pem", KeyPair::generate().unwrap().serialize_pem())
+        b.file("*-key.pem", KeyPair::generate().unwrap().serialize_pem());
     }),
     ("another key, unchecked", |b| {
         b.file("*-key.pem", KeyPair::generate().unwrap().serialize_pem());
@@ -231,7 +231,7 @@ pub(crate) const CASES: &[Case] = &[
     ("no certificate", |b| b.removed.push("*-cert.pem")),
     ("no key", |b| b.removed.push("*-key.pem")),
     ("neither certificate nor key", |b| {
-        b.removed.extend(["*-cert.pem", "*-key.pem"])
+        b.removed.extend(["*-cert.pem", "*-key.pem"]);
     }),
     ("no key, and the certificate expired", |b| {
         b.leaf.valid(-20, -10);
@@ -245,10 +245,10 @@ pub(crate) const CASES: &[Case] = &[
     ("an empty certificate", |b| b.file("*-cert.pem", "")),
     ("an empty key", |b| b.file("*-key.pem", "")),
     ("authorities that are none", |b| {
-        b.file("ca-cert.pem", "garbage\n")
+        b.file("ca-cert.pem", "garbage\n");
     }),
     ("a certificate that is none", |b| {
-        b.file("*-cert.pem", "garbage\n")
+        b.file("*-cert.pem", "garbage\n");
     }),
     ("a key that is none", |b| b.file("*-key.pem", "garbage\n")),
     ("a certificate cut short", |b| {
@@ -320,19 +320,19 @@ pub(crate) const CASES: &[Case] = &[
         b.leaf.key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     }),
     ("a P-384 key", |b| {
-        b.leaf.key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap()
+        b.leaf.key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
     }),
     ("a P-521 key", |b| {
-        b.leaf.key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap()
+        b.leaf.key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
     }),
     ("an RSA key of 2048 bits", |b| {
-        issued_by_openssl(b, &["-newkey", "rsa:2048"], &[])
+        issued_by_openssl(b, &["-newkey", "rsa:2048"], &[]);
     }),
     ("an RSA key of 1024 bits", |b| {
-        issued_by_openssl(b, &["-newkey", "rsa:1024"], &[])
+        issued_by_openssl(b, &["-newkey", "rsa:1024"], &[]);
     }),
     ("an Ed448 key", |b| {
-        issued_by_openssl(b, &["-newkey", "ed448"], &[])
+        issued_by_openssl(b, &["-newkey", "ed448"], &[]);
     }),
     ("signed with SHA-1", |b| {
         issued_by_openssl(
@@ -348,7 +348,7 @@ pub(crate) const CASES: &[Case] = &[
     // ---- passwords ----
     ("an encrypted key", |b| locked(b, PBES2, "data=swordfish")),
     ("an encrypted key, wrong password", |b| {
-        locked(b, PBES2, "data=marlin")
+        locked(b, PBES2, "data=marlin");
     }),
     ("an encrypted key, password with a newline", |b| {
         b.file("password", "swordfish\n");
@@ -402,13 +402,13 @@ pub(crate) const CASES: &[Case] = &[
         );
     }),
     ("a key encrypted with Triple DES", |b| {
-        locked(b, &["-v2", "des3"], "data=swordfish")
+        locked(b, &["-v2", "des3"], "data=swordfish");
     }),
     ("a key encrypted with scrypt", |b| {
-        locked(b, &["-scrypt"], "data=swordfish")
+        locked(b, &["-scrypt"], "data=swordfish");
     }),
     ("a key encrypted as PKCS#12 does", |b| {
-        locked(b, &["-v1", "PBE-SHA1-3DES"], "data=swordfish")
+        locked(b, &["-v1", "PBE-SHA1-3DES"], "data=swordfish");
     }),
     ("a key encrypted as OpenSSL used to", |b| {
         locked(b, PBES2, "data=swordfish");
@@ -423,7 +423,7 @@ pub(crate) const CASES: &[Case] = &[
         revoke(b, 10, 7);
     }),
     ("a revocation list that is none", |b| {
-        b.file("ca-crl.pem", "garbage\n")
+        b.file("ca-crl.pem", "garbage\n");
     }),
     ("a revocation list that is none, not wanted", |b| {
         b.file("ca-crl.pem", "garbage\n");
@@ -443,7 +443,7 @@ pub(crate) const CASES: &[Case] = &[
         b.file("dh-params.pem", succeed(&mut openssl).unwrap());
     }),
     ("Diffie-Hellman parameters that are none", |b| {
-        b.file("dh-params.pem", "garbage\n")
+        b.file("dh-params.pem", "garbage\n");
     }),
     ("a numbered pair beside", |b| numbered(b, true)),
     ("a numbered pair only", |b| {
