@@ -23,7 +23,7 @@ pub(super) const MAX_IN_FLIGHT: usize = 64;
 /// Vectors of one write.
 const MAX_SLICES: usize = 64;
 
-/// Turns of the loop before other tasks get theirs.
+/// Turns of a loop before it is another's turn: the other direction's, then other tasks'.
 const FAIR_SHARE: usize = 32;
 
 /// A request's outcome, with its buffer where it has one.
@@ -237,9 +237,11 @@ impl Pipeline {
         Ok(progress)
     }
 
+    /// Takes replies off the channel, a fair share of them at a time: a server that always has more to say must not
+    /// keep the other tasks of this thread from running. Says whether anything moved.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<bool, RequestError> {
         let mut progress = false;
-        loop {
+        for _ in 0..FAIR_SHARE {
             if self.target.is_some() {
                 if !self.poll_data(cx)? {
                     return Ok(progress);
@@ -276,6 +278,7 @@ impl Pipeline {
             }
             progress = true;
         }
+        Ok(progress)
     }
 
     /// Puts data into the buffer it belongs to. Says whether anything moved.
@@ -322,3 +325,7 @@ impl Pipeline {
 fn closed() -> RequestError {
     RequestError::Lost("the server closed the connection".to_owned())
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::cause::from_cause;
 use crate::facts::ReplyMode;
-use crate::limits::MAX_PAYLOAD;
+use crate::limits::{MAX_PAYLOAD, MAX_READ_FRAGMENTS};
 use crate::text;
 use crate::wire::{
     BadMagic, CHUNK_MAGIC, ChunkFlags, ChunkHeader, ChunkType, Cookie, Cursor, ErrorNumber,
@@ -101,6 +101,12 @@ pub enum ReplyError {
     /// More pieces than anything needs.
     #[error("the server sent a read in too many pieces")]
     TooManyPieces,
+    /// Chunk after chunk, and no end.
+    #[error("the server answered one request with more than {limit} chunks")]
+    TooManyChunks {
+        /// How many there may be.
+        limit: usize,
+    },
     /// Not every byte.
     #[error("the server ended a read without having sent all of it")]
     Incomplete,
@@ -111,10 +117,15 @@ from_cause!(ReplyError::BadMagic(BadMagic));
 /// Longest payload of a chunk that does not carry data.
 const MAX_OTHER_CHUNK: u32 = 64 << 10;
 
+/// The smallest extent of a disk that servers know. One that sends each as a chunk of its own means no harm.
+const SMALLEST_EXTENT: u32 = 512;
+
 #[derive(Debug)]
 struct Pending {
     asked: Asked,
     coverage: Coverage,
+    /// Chunks so far. Those that carry no data would otherwise never come to an end.
+    chunks: usize,
     /// The first error that a chunk reported; the reply goes on until its last chunk.
     failure: Option<(ErrorNumber, String)>,
 }
@@ -175,6 +186,7 @@ impl ReplyParser {
             Pending {
                 asked,
                 coverage: Coverage::default(),
+                chunks: 0,
                 failure: None,
             },
         );
@@ -338,7 +350,7 @@ impl ReplyParser {
     }
 
     /// Judges a chunk by its header, before anything of it is kept.
-    fn check_chunk(&self, header: &ChunkHeader) -> Result<(), ReplyError> {
+    fn check_chunk(&mut self, header: &ChunkHeader) -> Result<(), ReplyError> {
         let ChunkHeader {
             kind,
             cookie,
@@ -349,8 +361,9 @@ impl ReplyParser {
         let bad = |what| Err(ReplyError::Chunk { kind, length, what });
         let pending = self
             .pending
-            .get(&cookie)
+            .get_mut(&cookie)
             .ok_or(ReplyError::UnknownCookie(cookie))?;
+        pending.count_chunk()?;
         let is_read = matches!(pending.asked, Asked::Read { .. });
         match kind {
             ChunkType::None if length != 0 => bad("not empty"),
@@ -463,6 +476,20 @@ impl ReplyParser {
 }
 
 impl Pending {
+    fn count_chunk(&mut self) -> Result<(), ReplyError> {
+        let extents = match self.asked {
+            Asked::Read { length, .. } => usize::try_from(length / SMALLEST_EXTENT).unwrap_or(usize::MAX),
+            Asked::Other => 0,
+        };
+        let limit = MAX_READ_FRAGMENTS.saturating_add(extents);
+        self.chunks = self.chunks.saturating_add(1);
+        if self.chunks > limit {
+            Err(ReplyError::TooManyChunks { limit })
+        } else {
+            Ok(())
+        }
+    }
+
     /// Where in the read's buffer the bytes from `offset` on belong, if they do and were not sent before.
     fn place(&mut self, offset: u64, length: u64) -> Result<Range<usize>, ReplyError> {
         let outside = ReplyError::OutOfRange { offset, length };

@@ -316,3 +316,49 @@ fn random_replies_never_panic_and_never_invent_bytes() {
         }
     }
 }
+
+#[test]
+fn a_reply_of_chunks_without_end_is_cut_off() {
+    let limit = |error| match error {
+        ReplyError::TooManyChunks { limit } => limit,
+        other => panic!("{other}"),
+    };
+    for asked in [
+        Asked::Other,
+        Asked::Read {
+            offset: 0,
+            length: 1 << 20,
+        },
+    ] {
+        let mut parser = ReplyParser::new(ReplyMode::Structured);
+        let _ = parser.expect(asked);
+        let chunk = error(false, 5, "again");
+        let mut fed = 0;
+        let error = loop {
+            assert!(fed < 1 << 20, "there is no end");
+            match parser.feed(&chunk) {
+                Ok((used, event)) => assert_eq!((used, event), (chunk.len(), ReplyEvent::NeedInput)),
+                Err(error) => break error,
+            }
+            fed += 1;
+        };
+        assert_eq!(fed, limit(error), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_read_in_as_many_pieces_as_it_has_sectors_is_taken() {
+    let mut parser = ReplyParser::new(ReplyMode::Structured);
+    let length = MAX_PAYLOAD;
+    let _ = parser.expect(Asked::Read { offset: 0, length });
+    for offset in (0..length).step_by(512) {
+        let (_, event) = parser
+            .feed(&hole(offset.into(), 512, offset + 512 == length))
+            .unwrap();
+        assert!(matches!(event, ReplyEvent::Zeroes { .. }), "{event:?}");
+    }
+    assert_eq!(
+        parser.feed(&[]).unwrap().1,
+        ReplyEvent::Done { cookie: Cookie(1) }
+    );
+}
