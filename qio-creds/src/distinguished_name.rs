@@ -63,6 +63,9 @@ const ATTRIBUTES: &[(&str, &str, Encoding)] = &[
         "jurisdictionOfIncorporationCountryName",
         Only(Tag::PrintableString),
     ),
+    ("1.2.643.3.131.1.1", "INN", Only(Tag::NumericString)),
+    ("1.2.643.100.1", "OGRN", Only(Tag::NumericString)),
+    ("1.2.643.100.3", "SNILS", Only(Tag::NumericString)),
     ("1.3.6.1.5.5.7.8.5", "XmppAddr", Only(Tag::Utf8String)),
     ("1.3.6.1.5.5.7.9.2", "placeOfBirth", Directory),
     ("1.3.6.1.5.5.7.9.3", "gender", Only(Tag::PrintableString)),
@@ -111,7 +114,7 @@ fn spell_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
 
     let decoded = match known {
         Some((.., Directory)) => directory_string(value),
-        Some((.., Only(tag))) if value.tag() == *tag => utf8(value.data),
+        Some((.., Only(tag))) if value.tag() == *tag && !value.data.is_empty() => utf8(value.data),
         _ => None,
     };
     match decoded {
@@ -129,28 +132,25 @@ fn directory_string<'a>(value: &Any<'a>) -> Option<Cow<'a, str>> {
     match value.tag() {
         Tag::PrintableString | Tag::Utf8String => utf8(value.data),
         Tag::BmpString => {
+            // GnuTLS passes over half a unit at the end.
             let units: Vec<u16> = value
                 .data
                 .chunks_exact(2)
                 .map(|pair| pair.iter().fold(0, |unit, byte| unit << 8 | u16::from(*byte)))
                 .collect();
-            value
-                .data
-                .len()
-                .is_multiple_of(2)
-                .then(|| String::from_utf16(&units).ok())
-                .flatten()
-                .map(Cow::Owned)
+            Some(String::from_utf16(&units).map_or_else(|_| hexadecimal_text(value.data), Cow::Owned))
         }
-        Tag::T61String if value.data.is_ascii() => utf8(value.data),
-        Tag::T61String | Tag::UniversalString => {
-            // GnuTLS shows these in hexadecimal and then takes that for the text.
-            let mut text = String::new();
-            hex(&mut text, value.data);
-            Some(Cow::Owned(text))
-        }
+        Tag::T61String if value.data.iter().all(|byte| (b' '..=b'~').contains(byte)) => utf8(value.data),
+        Tag::T61String | Tag::UniversalString => Some(hexadecimal_text(value.data)),
         _ => None,
     }
+}
+
+/// GnuTLS shows some values in hexadecimal and then takes that for the text.
+fn hexadecimal_text(data: &[u8]) -> Cow<'static, str> {
+    let mut text = String::new();
+    hex(&mut text, data);
+    Cow::Owned(text)
 }
 
 fn utf8(data: &[u8]) -> Option<Cow<'_, str>> {
