@@ -39,8 +39,11 @@ pub trait Authorizer: Debug + Send + Sync {
     fn is_allowed(&self, identity: &str) -> Result<bool, AuthzError>;
 }
 
-/// Refuses identities that are too long to be looked up.
-pub(crate) fn check_length(identity: &str) -> Result<(), AuthzError> {
+/// Refuses identities that are not to be looked up: empty ones, which are nobody's, and those that are too long.
+pub(crate) fn check_identity(identity: &str) -> Result<(), AuthzError> {
+    if identity.is_empty() {
+        return Err(AuthzError::NoIdentity);
+    }
     if identity.len() > MAX_IDENTITY_BYTES {
         return Err(AuthzError::IdentityTooLong {
             bytes: identity.len(),

@@ -18,6 +18,9 @@ pub enum AuthzError {
         /// Its length.
         bytes: usize,
     },
+    /// The identity is empty, such as the name of a certificate without a subject.
+    #[error("it has no identity that an access list could know (is the subject of its certificate empty?)")]
+    NoIdentity,
     /// There is no access list of that id at this moment, or the object is of another kind.
     #[error("nobody is let in without an access list: {0}")]
     Unresolved(#[from] RegistryError),
@@ -39,9 +42,7 @@ pub enum AuthzSetupError {
     )]
     UnknownType(String),
     /// A type that this build cannot make.
-    #[error(
-        "authz-pam is not supported: no library for PAM fits this program yet; use authz-list or authz-list-file"
-    )]
+    #[error("authz-pam is not supported yet: use authz-list or authz-list-file")]
     NoPam,
     /// The file cannot be read.
     #[error("cannot read the access list '{}'", file.display())]

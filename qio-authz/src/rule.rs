@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::authorizer::check_length;
+use crate::authorizer::check_identity;
 use crate::{AuthzError, glob};
 
 /// Whether whoever is meant may pass.
@@ -80,7 +80,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn is_allowed(&self, identity: &str) -> Result<bool, AuthzError> {
-        check_length(identity)?;
+        check_identity(identity)?;
         let first = self.rules.iter().find(|rule| rule.covers(identity));
         Ok(first.map_or(self.policy, |rule| rule.policy) == Policy::Allow)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::authorizer::check_length;
+use crate::authorizer::check_identity;
 use crate::{Authorizer, AuthzError};
 
 /// The options of an `authz-simple` object.
@@ -48,7 +48,7 @@ impl From<AuthzSimpleOptions> for AuthzSimple {
 
 impl Authorizer for AuthzSimple {
     fn is_allowed(&self, identity: &str) -> Result<bool, AuthzError> {
-        check_length(identity)?;
+        check_identity(identity)?;
         Ok(self.identity == identity)
     }
 }
