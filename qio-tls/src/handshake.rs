@@ -19,6 +19,10 @@ const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// overtake the alert.
 const GOODBYE_BYTES: usize = 256 << 10;
 
+/// Authorizers that are asked at the same time, under tokio.
+#[cfg(feature = "tokio")]
+static ASKING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(16);
+
 /// What [`TlsHandshake::step`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -376,8 +380,16 @@ impl<C: Channel + Unpin> TlsHandshake<C> {
                     let Some(question) = handshake.question() else {
                         return Err(TlsError::Internal("nobody to ask for authorization".to_owned()));
                     };
-                    // It may block, so not on this thread.
-                    let asked = tokio::task::spawn_blocking(move || question.ask());
+                    // It may block, so not on this thread. Nor on too many: one that hangs must not keep the threads that
+                    // others do their file access on.
+                    let asked = async {
+                        let turn = ASKING.acquire().await;
+                        let ask = move || {
+                            let _turn = turn; // until the answer is there, even if nobody waits for it any more
+                            question.ask()
+                        };
+                        tokio::task::spawn_blocking(ask).await
+                    };
                     let verdict = match timeout_at(deadline, asked).await {
                         Ok(Ok(verdict)) => verdict,
                         Ok(Err(error)) => Verdict::Denied {

@@ -139,7 +139,7 @@ fn an_anchor_that_has_expired_or_is_not_valid_yet_vouches_for_nobody() {
 fn issuers_must_be_allowed_to_issue() {
     let root = ca("root", |_| {});
     let middle = ca("middle", |params| {
-        params.key_usages = vec![KeyUsagePurpose::CrlSign]
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
     });
     let result = verdict(&middle, &[middle.under(&root)], root.root(), Vec::new());
     assert!(
@@ -147,7 +147,7 @@ fn issuers_must_be_allowed_to_issue() {
         "{result:?}"
     );
     let root = ca("root", |params| {
-        params.key_usages = vec![KeyUsagePurpose::CrlSign]
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
     });
     assert!(verdict(&root, &[], root.root(), Vec::new()).is_err());
     let silent = ca("no key usage", |params| params.key_usages = Vec::new());
@@ -157,7 +157,7 @@ fn issuers_must_be_allowed_to_issue() {
 #[test]
 fn the_path_length_of_an_anchor_counts() {
     let root = ca("root", |params| {
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     });
     verdict(&root, &[], root.root(), Vec::new()).unwrap();
     let middle = ca("middle", |_| {});
