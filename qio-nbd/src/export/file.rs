@@ -1,5 +1,7 @@
 //! A raw file or block device.
 
+mod sync;
+
 use std::fs::File;
 use std::io::{self, IoSliceMut, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -10,6 +12,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Capabilities, Durability, Export, ZeroMode};
+use sync::Syncs;
 
 /// How many zeroes are written at once where zeroing has to be done by writing.
 const ZEROES: usize = 256 << 10;
@@ -92,6 +95,7 @@ impl OpenOptions {
         })?;
         Ok(FileExport {
             file,
+            syncs: Syncs::default(),
             start: self.offset,
             size,
             read_only: self.read_only,
@@ -143,11 +147,13 @@ pub enum OpenError {
 
 /// A raw file or block device, or a part of one.
 ///
-/// Reads and writes go through the page cache; a flush or a forced write ends with `fdatasync`. What the
+/// Reads and writes go through the page cache; a flush or a forced write ends with `fdatasync`. Once that has
+/// failed, written data may be lost, and every later flush and forced write fails too. What the
 /// file system turns out not to support (`fallocate`, `RWF_NOWAIT`) is asked for once.
 #[derive(Debug)]
 pub struct FileExport {
     file: File,
+    syncs: Syncs,
     start: u64,
     size: u64,
     read_only: bool,
@@ -176,10 +182,14 @@ impl FileExport {
             .ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
+    fn sync(&self) -> io::Result<()> {
+        self.syncs.run(|| self.file.sync_data())
+    }
+
     fn settle(&self, durability: Durability) -> io::Result<()> {
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Forced => self.file.sync_data(),
+            Durability::Forced => self.sync(),
         }
     }
 
@@ -281,7 +291,7 @@ impl Export for FileExport {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.sync()
     }
 
     fn trim(&self, offset: u64, length: u64, durability: Durability) -> io::Result<()> {
@@ -382,6 +392,25 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!((bytes[0], bytes[599_999]), (9, 9));
         assert!(bytes[1..599_999].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_safe_after_a_sync_that_failed() {
+        let (_directory, path) = file(4096);
+        let export = OpenOptions::new().open(&path).unwrap();
+        export.flush().unwrap();
+        export.syncs.run(|| Err(Errno::IO.into())).unwrap_err();
+        export.write_at(&[1], 0, Durability::Buffered).unwrap();
+        let mode = ZeroMode::MayPunch;
+        for result in [
+            export.flush(),
+            export.write_at(&[1], 0, Durability::Forced),
+            export.trim(0, 1, Durability::Forced),
+            export.write_zeroes(0, 1, mode, Durability::Forced),
+        ] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("may be lost"), "{error}");
+        }
     }
 
     #[test]
