@@ -57,7 +57,7 @@ const POOLED_BYTES: usize = 32 << 20;
 pub enum Lifetime {
     /// When it is stopped.
     Persistent,
-    /// When it is stopped, or when the last client has left that got as far as an export.
+    /// When it is stopped, or when the last connection is gone, once any client has got as far as an export.
     UntilIdle,
 }
 
@@ -195,17 +195,19 @@ impl Server {
     pub async fn serve(&self, listener: Listener) -> Result<(), ServeError> {
         let mut acceptor = Acceptor::new(listener.into_async()?, &self.shared.limits);
         let mut connections = JoinSet::new();
+        let mut served_any = false;
         let result = loop {
             tokio::select! {
                 biased;
                 () = self.shared.stopped() => break Ok(()),
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    let served = self.note_end(ended) == Progress::Negotiated;
+                    // The last to leave may be one that was turned away.
+                    served_any |= self.note_end(ended) == Progress::Negotiated;
                     if connections.is_empty() {
                         // Buffers are kept for clients that are there, not for those that may come.
                         self.shared.pool.clear();
                     }
-                    if served && connections.is_empty() && self.shared.lifetime == Lifetime::UntilIdle {
+                    if served_any && connections.is_empty() && self.shared.lifetime == Lifetime::UntilIdle {
                         tracing::info!("the last client has left");
                         break Ok(());
                     }

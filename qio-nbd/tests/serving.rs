@@ -13,16 +13,20 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use qio_channel::ChannelExt;
 use qio_nbd::buffer::AlignedBuf;
 use qio_nbd::client::{AsyncClient, ClientError, ConnectOptions, RequestError, Session};
 use qio_nbd::export::{Durability, Export, OpenOptions, ZeroMode};
 use qio_nbd::facts::ReplyMode;
-use qio_nbd::server::{ConnectionEnd, Lifetime, Server};
+use qio_nbd::server::{ConnectionEnd, Lifetime, Limits, Server};
 use qio_nbd::wire::{Command, CommandFlags, Cookie, ErrorNumber, RequestHeader, SimpleReplyHeader};
 
 use support::*;
+
+/// Within this, what is to happen has happened, or never will.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_a_client_can_ask_for() {
@@ -400,4 +404,56 @@ async fn a_server_ends_when_its_last_client_has_left() {
     })
     .await;
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_ends_when_the_last_to_leave_was_no_client() {
+    let (builder, _) = builder();
+    let server = builder.lifetime(Lifetime::UntilIdle).build();
+    let (listener, address) = listen();
+    let serving = tokio::spawn(async move { server.serve(listener).await });
+    blocking(move || {
+        let connect = || qio_socket::connect(&address, &qio_socket::ConnectOptions::default()).unwrap();
+        let mut looking = Session::over(Box::new(connect()), None, &ConnectOptions::default()).unwrap();
+        let mut channel = raw_client(Box::new(connect()));
+        let goodbye = RequestHeader {
+            flags: CommandFlags::empty(),
+            command: Command::Disconnect,
+            cookie: Cookie(0),
+            offset: 0,
+            length: 0,
+        };
+        channel.write_all(&goodbye.encode()).unwrap();
+        assert_eq!(channel.read(&mut [0; 1]).unwrap(), 0, "the server has heard it");
+        looking.list().unwrap();
+        looking.abort();
+    })
+    .await;
+    let ended = tokio::time::timeout(PATIENCE, serving).await;
+    ended
+        .expect("the server goes on without clients")
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_limit_beyond_the_end_of_time_is_none() {
+    let (builder, _) = builder();
+    let limits = Limits {
+        handshake_timeout: Some(Duration::MAX),
+        ..Limits::default()
+    };
+    let server = builder.limits(limits).build();
+    let (channel, served) = serve_one(&server);
+    blocking(move || {
+        let options = ConnectOptions {
+            timeout: Duration::MAX,
+            ..ConnectOptions::default()
+        };
+        let session = Session::over(channel, None, &options).unwrap();
+        let client = session.go(&"disk".parse().unwrap()).unwrap();
+        client.disconnect().unwrap();
+    })
+    .await;
+    assert_eq!(served.await.unwrap().unwrap(), ConnectionEnd::Disconnected);
 }

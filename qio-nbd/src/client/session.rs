@@ -114,12 +114,14 @@ impl Session {
         upgrade: ClientUpgrade,
         creds: &ClientCreds,
         name: Option<&str>,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<Self, ClientError> {
         let Session { channel, timeout, .. } = self;
         let handshake = TlsHandshake::client(channel.into_inner()?, creds, name)?;
-        let channel: BoxChannel =
-            Box::new(handshake.complete(deadline.saturating_duration_since(Instant::now()))?);
+        let limit = deadline.map_or(Duration::MAX, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
+        let channel: BoxChannel = Box::new(handshake.complete(limit)?);
         let mut session = Session {
             channel: Deadlined::new(channel)?,
             negotiation: upgrade.encrypted(),
@@ -200,10 +202,11 @@ impl Session {
         }
     }
 
-    fn set_deadline(&mut self) -> Instant {
-        let deadline = Instant::now() + self.timeout;
-        self.channel.set_deadline(Direction::Read, Some(deadline));
-        self.channel.set_deadline(Direction::Write, Some(deadline));
+    /// Starts the time for what comes next; `None` for a timeout beyond the end of time, which is none.
+    fn set_deadline(&mut self) -> Option<Instant> {
+        let deadline = Instant::now().checked_add(self.timeout);
+        self.channel.set_deadline(Direction::Read, deadline);
+        self.channel.set_deadline(Direction::Write, deadline);
         deadline
     }
 

@@ -30,7 +30,10 @@ pub(super) async fn negotiate(channel: BoxChannel, shared: &Shared) -> Result<Ou
     match shared.limits.handshake_timeout {
         None => converse(channel, shared, None).await,
         Some(limit) => {
-            let deadline = Instant::now() + limit;
+            // A limit beyond the end of time is none.
+            let Some(deadline) = Instant::now().checked_add(limit) else {
+                return converse(channel, shared, None).await;
+            };
             tokio::time::timeout_at(deadline, converse(channel, shared, Some(deadline)))
                 .await
                 .unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
