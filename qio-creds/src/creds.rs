@@ -123,7 +123,7 @@ impl TlsCreds {
     /// # Errors
     ///
     /// [`CredsError::Problems`] with everything that is wrong with the file, and
-    /// [`CredsError::NotSupported`] for properties this version cannot honour.
+    /// [`CredsError::Priority`] for a `priority` that cannot be honoured.
     pub fn load_psk(options: TlsCredsPskOptions, permissions: KeyPermissions) -> Result<Self, CredsError> {
         let name = psk_file::name_of(&options);
         let id = options.id.clone();

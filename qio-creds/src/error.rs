@@ -22,14 +22,6 @@ pub enum CredsError {
         /// What is wrong, in the order of the files; never empty.
         problems: Vec<Problem>,
     },
-    /// A property that this version cannot honour, and must not ignore.
-    #[error("property {property} of TLS credentials {name} is not supported yet; leave it out")]
-    NotSupported {
-        /// The object, as an error names it.
-        name: String,
-        /// The property's name.
-        property: &'static str,
-    },
     /// A server was told which user to be.
     #[error(
         "username should not be set when endpoint=server: the server of TLS credentials {name} knows every user of \
