@@ -1,4 +1,10 @@
 //! Lists in files, and what becomes of them when the files change.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests report by panicking"
+)]
 
 use std::fs;
 use std::os::unix::fs::symlink;

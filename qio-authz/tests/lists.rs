@@ -1,4 +1,10 @@
 //! Simple identities and lists, by their options and at run time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests report by panicking"
+)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
