@@ -7,12 +7,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{IoSlice, IoSliceMut};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use qio_channel::testing::{Pair, stored_conformance, stream_conformance};
 use qio_channel::{
-    AsyncChannel, BufferChannel, Channel, ChannelExt, Deadlined, Direction, FdChannel, Features, NullChannel,
-    Shutdown, Wait,
+    AsyncChannel, BufferChannel, Channel, ChannelExt, CommandChannel, Deadlined, Direction, DuplexChannel,
+    FdChannel, Features, NullChannel, Shutdown, Wait,
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -60,6 +61,46 @@ fn pipe_in_boxes_conforms() {
         let (reader, writer): (Box<dyn Channel>, Box<dyn Channel>) = (Box::new(reader), Box::new(writer));
         Pair::simplex(Box::new(writer), Box::new(reader))
     });
+}
+
+#[test]
+fn duplex_conforms() {
+    stream_conformance(|| {
+        let (near, far) = DuplexChannel::pair(10_000).unwrap();
+        Pair::duplex(Box::new(near), Box::new(far))
+    });
+}
+
+#[test]
+fn a_child_is_a_channel() {
+    let mut cat = CommandChannel::spawn(&mut Command::new("cat")).unwrap();
+    cat.write_all(b"meow").unwrap();
+    let mut meow = [0; 4];
+    cat.read_exact(&mut meow).unwrap();
+    assert_eq!(&meow, b"meow");
+    cat.set_blocking(false).unwrap();
+    assert_eq!(
+        cat.read(&mut meow).unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
+    cat.set_blocking(true).unwrap();
+    cat.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(cat.read(&mut meow).unwrap(), 0);
+    assert!(cat.wait().unwrap().success());
+}
+
+/// Dropped, even a child that ignores both its pipes and SIGTERM is gone, and is no zombie.
+#[test]
+fn a_dropped_child_ends() {
+    for script in ["exec sleep 1000", "trap '' TERM; while :; do sleep 1; done"] {
+        let child = CommandChannel::spawn(Command::new("sh").args(["-c", script])).unwrap();
+        let pid = child.id().unwrap();
+        drop(child);
+        assert!(
+            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            "{script}"
+        );
+    }
 }
 
 #[test]
