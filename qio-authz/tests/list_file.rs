@@ -253,7 +253,7 @@ fn dropping_the_last_handle_ends_the_watch() {
     let file = place.write("access", &allow("one"));
     // Other tests of this program run beside this one, so it counts its own threads by their number.
     let lists: Vec<_> = (0..100).map(|_| load(&file, true).unwrap()).collect();
-    let handles: Vec<_> = lists.iter().cloned().collect();
+    let handles = lists.clone();
     drop(lists);
     assert!(threads() >= 100);
     drop(handles);
