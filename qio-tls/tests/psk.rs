@@ -438,7 +438,7 @@ fn a_channel_over_sockets_conforms() {
     });
 }
 
-/// One of ten thousand users is found like the only one; see the README for what it costs, which is nothing.
+/// One of ten thousand users is found like the only one.
 #[test]
 fn ten_thousand_users() {
     let users = (0..10_000).map(|n| user(&format!("user{n}"), u8::try_from(n % 200).unwrap()));
