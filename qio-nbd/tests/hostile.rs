@@ -384,3 +384,49 @@ async fn nbdc_12_a_server_that_lies_fails_every_pending_request_at_once() {
     assert!(client.close().await.is_err());
     drop(liar.await.unwrap());
 }
+
+/// Everything a client says, from the first byte on: it goes to `disk`, asks for 32 MiB, and says `last`.
+fn asks_for_much(last: &[u8]) -> Vec<u8> {
+    [
+        &b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\x04disk"[..],
+        &header(Command::Read, 1, 0, 32 << 20),
+        last,
+    ]
+    .concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nbds_28_a_connection_that_is_over_is_not_kept_for_a_client_that_does_not_read() {
+    let gated = Arc::new(GatedExport::default());
+    let server = Server::builder()
+        .export("disk".parse().unwrap(), "", gated.clone())
+        .build();
+    let start = |last: &[u8], shut: bool| {
+        let (mut ours, theirs) = pair();
+        // All of it is there before the server looks, so it knows the end before it has the answer.
+        ours.write_all(&asks_for_much(last)).unwrap();
+        if shut {
+            ours.shutdown(Shutdown::Write).unwrap();
+        }
+        let server = server.clone();
+        let served = tokio::spawn(async move { server.serve_channel(theirs).await });
+        (ours, served)
+    };
+    let (_left, left) = start(&header(Command::Disconnect, 0, 0, 0), false);
+    let (_shut, shut) = start(&[], true);
+    let (_garbled, garbled) = start(&[0x77; 28], false);
+    gated.open();
+    let end = async |served: Served| {
+        let ended = tokio::time::timeout(Duration::from_secs(60), served).await;
+        ended.expect("the connection is kept").unwrap()
+    };
+    for served in [left, shut] {
+        let end = end(served).await;
+        assert!(matches!(end, Err(ConnectionError::CloseTimeout(_))), "{end:?}");
+    }
+    let end = end(garbled).await;
+    assert!(
+        matches!(end, Err(ConnectionError::Requests(_))),
+        "the first cause is told: {end:?}"
+    );
+}

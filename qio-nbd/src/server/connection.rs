@@ -2,11 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use qio_channel::{AsyncChannel, BoxChannel, Shutdown};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
 use crate::buffer::{AlignedBuf, BufferPool};
 use crate::export::{Durability, Export, ZeroMode};
@@ -83,6 +85,10 @@ pub(super) struct Connection {
     output: Output,
     /// The channel accepted bytes that may not have reached the kernel.
     unflushed: bool,
+    /// A reply was given up in the middle: nothing that follows would be understood.
+    silent: bool,
+    /// Runs while the connection is over but for replies that the client does not take.
+    patience: Option<Pin<Box<Sleep>>>,
     /// How the connection will end, once it is known.
     end: Option<Result<ConnectionEnd, ConnectionError>>,
 }
@@ -112,6 +118,8 @@ impl Connection {
             jobs: JoinSet::new(),
             output: Output::default(),
             unflushed: false,
+            silent: false,
+            patience: None,
             end: None,
         }
     }
@@ -132,7 +140,7 @@ impl Connection {
                 .await
                 .is_err()
             {
-                self.end = Some(Err(ConnectionError::CloseTimeout(CLOSE_TIMEOUT)));
+                self.give_up();
             }
         }
         // A job that a thread is working on cannot be called off, only waited for: no task is left behind.
@@ -154,15 +162,47 @@ impl Connection {
         self.end.get_or_insert(end);
     }
 
-    /// Ends at once: nobody is there to answer to.
+    /// Ends at once: nobody is there to answer to. Where an end is known already, what follows from it is no news:
+    /// a client that left need not listen any more, and one that broke the rules is told of by the rule.
     fn break_off(&mut self, error: ConnectionError) {
+        self.fall_silent();
+        match &self.end {
+            None => self.end = Some(Err(error)),
+            Some(_) => tracing::debug!("after the end of the connection: {error}"),
+        }
+    }
+
+    /// Ends at once: the client does not take what it asked for.
+    fn give_up(&mut self) {
+        self.fall_silent();
+        if !matches!(self.end, Some(Err(_))) {
+            self.end = Some(Err(ConnectionError::CloseTimeout(CLOSE_TIMEOUT)));
+        }
+    }
+
+    fn fall_silent(&mut self) {
+        self.receiving = Receiving::Ended;
         self.output.clear();
         self.unflushed = false;
-        self.receiving = Receiving::Ended;
-        // A client that said goodbye need not listen any more.
-        if !matches!(self.end, Some(Ok(ConnectionEnd::Disconnected))) {
-            self.end = Some(Err(error));
+        self.silent = true;
+    }
+
+    /// Bounds how long a connection that is over waits for its client to take the last replies, and gives up after
+    /// [`CLOSE_TIMEOUT`] in which no byte moved. Says whether it did. The export may take its time.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> bool {
+        let waits = self.end.is_some() && (!self.output.is_empty() || self.unflushed);
+        if !waits {
+            self.patience = None;
+            return false;
         }
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
+        let over = patience.as_mut().poll(cx).is_ready();
+        if over {
+            self.give_up();
+        }
+        over
     }
 
     /// Ready when nothing is left to do.
@@ -175,7 +215,10 @@ impl Connection {
             if idle && matches!(self.receiving, Receiving::Ended) {
                 return Poll::Ready(());
             }
-            if !(collected || sent || received) {
+            if sent {
+                self.patience = None;
+            }
+            if !(collected || sent || received || self.poll_patience(cx)) {
                 return Poll::Pending;
             }
         }
@@ -189,6 +232,7 @@ impl Connection {
         while let Poll::Ready(Some(joined)) = self.jobs.poll_join_next(cx) {
             progress = true;
             match joined {
+                Ok(_) if self.silent => {}
                 Ok(finished) => self.reply(finished),
                 Err(error) => self.break_off(error.into()),
             }
@@ -511,3 +555,7 @@ impl Connection {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -67,8 +67,9 @@ pub enum ConnectionError {
     /// The export panicked. The client cannot be told which request will never be answered.
     #[error("the export failed to serve a request: {0}")]
     Export(JoinError),
-    /// What was in flight did not get out in time after the server was stopped.
-    #[error("the client did not take its last replies within {0:?} of the server being stopped")]
+    /// The connection was over, because the client left or the server was stopped, but for replies that the client
+    /// did not take.
+    #[error("the client did not take its last replies within {0:?}")]
     CloseTimeout(Duration),
 }
 
