@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use qio_creds::{
-    ClientCreds, KeyPermissions, Psk, PskIdentity, PskParty, TlsCreds, TlsCredsPskOptions, TlsCredsX509Options,
+    ClientCreds, KeyPermissions, Psk, PskIdentity, PskParty, TlsCreds, TlsCredsPskOptions,
+    TlsCredsX509Options,
 };
 use qio_nbd::NbdUri;
 use qio_nbd::client::{ConnectOptions, Session, TlsSetup};
