@@ -24,6 +24,19 @@ pub enum AuthzError {
     /// There is no access list of that id at this moment, or the object is of another kind.
     #[error("nobody is let in without an access list: {0}")]
     Unresolved(#[from] RegistryError),
+    /// The identity holds a NUL, which no user's name can.
+    #[error("the identity holds a NUL byte, so it cannot be the name of a user of PAM")]
+    NotAUser,
+    /// PAM did not come to a decision: a module is missing, or cannot reach what it asks.
+    #[error(
+        "PAM cannot tell for service '{service}': {reason} (the system's log may say more; the service's rules are usually in /etc/pam.d/{service})"
+    )]
+    Pam {
+        /// The service.
+        service: String,
+        /// What PAM says.
+        reason: String,
+    },
     /// An authorizer outside of this crate failed.
     #[error("authorization failed: {0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -38,12 +51,22 @@ pub enum AuthzSetupError {
     Options(#[from] OptsError),
     /// There is no such type of access list.
     #[error(
-        "there is no authorization object of type '{0}' (known: authz-simple, authz-list, authz-list-file)"
+        "there is no authorization object of type '{0}' (known: authz-simple, authz-list, authz-list-file, authz-pam)"
     )]
     UnknownType(String),
-    /// A type that this build cannot make.
-    #[error("authz-pam is not supported yet: use authz-list or authz-list-file")]
+    /// This crate was built without PAM.
+    #[error(
+        "authz-pam is not in this build: build it with the cargo feature 'pam', or use authz-list or authz-list-file"
+    )]
     NoPam,
+    /// There can be no service of that name.
+    #[error(
+        "{service:?} cannot be the name of a PAM service: give that of a file in /etc/pam.d, such as 'qio'"
+    )]
+    PamService {
+        /// The name.
+        service: String,
+    },
     /// The file cannot be read.
     #[error("cannot read the access list '{}'", file.display())]
     Read {

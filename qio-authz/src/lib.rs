@@ -7,6 +7,7 @@
 //! | `authz-simple,id=ID,identity=NAME` | exactly one identity ([`AuthzSimple`]) |
 //! | `authz-list,id=ID,policy=deny,rules.0.match=...` | whom the first matching rule allows ([`AuthzList`]) |
 //! | `authz-list-file,id=ID,filename=PATH` | the same, from a JSON file that may change ([`AuthzListFile`]) |
+//! | `authz-pam,id=ID,service=NAME` | whose account the system's PAM finds in order (`AuthzPam`, with the cargo feature `pam`) |
 //!
 //! All of them are an [`Authz`], which is what an [`ObjectRegistry`](qio_opts::ObjectRegistry) holds. Services name it by
 //! its id and look it up for every peer, with an [`AuthzRef`].
@@ -46,6 +47,8 @@ mod glob;
 mod list;
 mod list_file;
 mod object;
+#[cfg(feature = "pam")]
+mod pam;
 mod reference;
 mod rule;
 mod simple;
@@ -57,6 +60,8 @@ pub use error::{AuthzError, AuthzSetupError};
 pub use list::{AuthzList, AuthzListOptions};
 pub use list_file::{AuthzListFile, AuthzListFileOptions, MAX_FILE_BYTES};
 pub use object::{Authz, AuthzOptions};
+#[cfg(feature = "pam")]
+pub use pam::{AuthzPam, AuthzPamOptions};
 pub use reference::AuthzRef;
 pub use rule::{Format, Policy, Rule};
 pub use simple::{AuthzSimple, AuthzSimpleOptions};

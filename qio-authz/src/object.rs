@@ -7,6 +7,8 @@ use crate::{
     Authorizer, AuthzError, AuthzList, AuthzListFile, AuthzListFileOptions, AuthzListOptions,
     AuthzSetupError, AuthzSimple, AuthzSimpleOptions,
 };
+#[cfg(feature = "pam")]
+use crate::{AuthzPam, AuthzPamOptions};
 
 /// An access list of any kind: what `--object authz-...` makes and `--tls-authz` names.
 ///
@@ -21,6 +23,8 @@ enum Kind {
     Simple(AuthzSimple),
     List(AuthzList),
     ListFile(AuthzListFile),
+    #[cfg(feature = "pam")]
+    Pam(AuthzPam),
 }
 
 impl Authz {
@@ -28,12 +32,14 @@ impl Authz {
     ///
     /// # Errors
     ///
-    /// [`AuthzSetupError`] if a file cannot be loaded or watched.
+    /// [`AuthzSetupError`] if a file cannot be loaded or watched, or a name cannot be that of a PAM service.
     pub fn new(options: AuthzOptions) -> Result<Self, AuthzSetupError> {
         Ok(match options {
             AuthzOptions::Simple(options) => AuthzSimple::from(options).into(),
             AuthzOptions::List(options) => options.into_list().into(),
             AuthzOptions::ListFile(options) => AuthzListFile::load(options)?.into(),
+            #[cfg(feature = "pam")]
+            AuthzOptions::Pam(options) => AuthzPam::new(options.service)?.into(),
         })
     }
 
@@ -62,6 +68,8 @@ impl Authorizer for Authz {
             Kind::Simple(simple) => simple.is_allowed(identity),
             Kind::List(list) => list.is_allowed(identity),
             Kind::ListFile(list) => list.is_allowed(identity),
+            #[cfg(feature = "pam")]
+            Kind::Pam(pam) => pam.is_allowed(identity),
         }
     }
 }
@@ -74,6 +82,8 @@ impl Object for Authz {
             Kind::Simple(_) => "authz-simple",
             Kind::List(_) => "authz-list",
             Kind::ListFile(_) => "authz-list-file",
+            #[cfg(feature = "pam")]
+            Kind::Pam(_) => "authz-pam",
         }
     }
 }
@@ -102,6 +112,13 @@ impl From<AuthzListFile> for Authz {
     }
 }
 
+#[cfg(feature = "pam")]
+impl From<AuthzPam> for Authz {
+    fn from(pam: AuthzPam) -> Self {
+        Self { kind: Kind::Pam(pam) }
+    }
+}
+
 /// The options of an access list, with its type in the key `qom-type`.
 ///
 /// ```
@@ -126,6 +143,10 @@ pub enum AuthzOptions {
     /// Rules in a file.
     #[serde(rename = "authz-list-file", deserialize_with = "qio_opts::lenient")]
     ListFile(AuthzListFileOptions),
+    /// The system's PAM.
+    #[cfg(feature = "pam")]
+    #[serde(rename = "authz-pam", deserialize_with = "qio_opts::lenient")]
+    Pam(AuthzPamOptions),
 }
 
 impl AuthzOptions {
@@ -133,12 +154,16 @@ impl AuthzOptions {
     ///
     /// # Errors
     ///
-    /// [`AuthzSetupError::UnknownType`], [`AuthzSetupError::NoPam`], or [`AuthzSetupError::Options`].
+    /// [`AuthzSetupError::UnknownType`], [`AuthzSetupError::Options`], or [`AuthzSetupError::NoPam`] without the
+    /// feature `pam`.
     pub fn of_type(type_name: &str, value: Value) -> Result<Self, AuthzSetupError> {
         Ok(match type_name {
             "authz-simple" => Self::Simple(value.into_type()?),
             "authz-list" => Self::List(value.into_type()?),
             "authz-list-file" => Self::ListFile(value.into_type()?),
+            #[cfg(feature = "pam")]
+            "authz-pam" => Self::Pam(value.into_type()?),
+            #[cfg(not(feature = "pam"))]
             "authz-pam" => return Err(AuthzSetupError::NoPam),
             other => return Err(AuthzSetupError::UnknownType(other.to_owned())),
         })
@@ -151,6 +176,8 @@ impl AuthzOptions {
             Self::Simple(options) => options.id.as_deref(),
             Self::List(options) => options.id.as_deref(),
             Self::ListFile(options) => options.id.as_deref(),
+            #[cfg(feature = "pam")]
+            Self::Pam(options) => options.id.as_deref(),
         }
     }
 }

@@ -66,7 +66,15 @@ fn what_is_missing_or_wrong_is_named() {
         of_type("authz-lists"),
         Err(AuthzSetupError::UnknownType(_))
     ));
+    #[cfg(not(feature = "pam"))]
     assert!(matches!(of_type("authz-pam"), Err(AuthzSetupError::NoPam)));
+    #[cfg(feature = "pam")]
+    assert!(
+        of_type("authz-pam")
+            .unwrap_err()
+            .to_string()
+            .contains("'service'")
+    );
 }
 
 #[test]

@@ -15,8 +15,7 @@ use serde::Deserialize;
 const TYPE: &str = "qom-type";
 
 /// What there is, for errors.
-const KNOWN: &str =
-    "tls-creds-x509, tls-creds-psk, secret, secret_keyring, authz-simple, authz-list, authz-list-file";
+const KNOWN: &str = "tls-creds-x509, tls-creds-psk, secret, secret_keyring, authz-simple, authz-list, authz-list-file, authz-pam";
 
 /// Makes every object that `--object` options describe, those first that others need.
 pub(crate) fn load(options: &[String], permissions: KeyPermissions) -> anyhow::Result<ObjectRegistry> {
@@ -204,6 +203,19 @@ mod tests {
         assert!(error("secret,data=x").contains("'id'"));
         assert!(error("secret,id=1a,data=x").contains("'1a' cannot be an id"));
         assert!(error("tls-creds-x509,id=a,dir=/x,passwordid=s").starts_with("No secret with id 's'"));
+    }
+
+    #[test]
+    fn pam_is_there_or_it_is_said_why_not() {
+        let option = "authz-pam,id=a,service=qio";
+        if cfg!(feature = "pam") {
+            assert!(try_load(&[option]).unwrap().get::<Authz>("a").is_ok());
+            assert!(error("authz-pam,id=a,service=/etc/pam.d/qio").contains("\"/etc/pam.d/qio\""));
+        } else {
+            let error = error(option);
+            assert!(error.starts_with("--object authz-pam: "), "{error}");
+            assert!(error.contains("the cargo feature 'pam'"), "{error}");
+        }
     }
 
     #[test]
