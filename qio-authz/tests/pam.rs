@@ -222,17 +222,30 @@ fn a_question_that_hangs_holds_up_no_other() {
     ));
     let access = service.authz();
 
-    let (slow, other) = (access.clone(), access);
-    let slow = std::thread::spawn(move || slow.is_allowed("slow"));
-    // Opens once the module's script reads from it: from here on it hangs.
-    let mut release = OpenOptions::new().write(true).open(&pipe).unwrap();
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || tell.send(other.is_allowed("quick")));
-    let quick = told
-        .recv_timeout(Duration::from_secs(60))
-        .expect("an answer while another question hangs");
-    assert!(quick.unwrap());
-    assert!(!slow.is_finished());
+    let ask = |user: &'static str| {
+        let access = access.clone();
+        on_a_thread(move || access.is_allowed(user))
+    };
+
+    let slow = ask("slow");
+    // The pipe opens once the module's script reads from it: from here on the question hangs.
+    let mut release = soon(&on_a_thread(move || {
+        OpenOptions::new().write(true).open(&pipe).unwrap()
+    }));
+    assert!(soon(&ask("quick")).unwrap());
+    assert!(slow.try_recv().is_err(), "it hangs still");
     release.write_all(b"\n").unwrap();
-    assert!(slow.join().unwrap().unwrap());
+    assert!(soon(&slow).unwrap());
+}
+
+fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(work()));
+    told
+}
+
+/// What came of it; a test that would wait for ever fails instead.
+fn soon<T>(told: &mpsc::Receiver<T>) -> T {
+    told.recv_timeout(Duration::from_secs(60))
+        .expect("an answer within a minute")
 }
