@@ -566,8 +566,58 @@ fn verify_peer_off_accepts_anyone_and_says_so() {
     assert_eq!(server.peer(), &Peer::Unknown);
 }
 
+/// hostile.md CRED-07: any alert, at any point of a client's handshake, is an answer and never a crash.
 #[test]
-fn a_verifying_client_must_know_whom_it_expects() {
+fn cred_07_any_alert_at_any_time() {
+    let (client_creds, server_creds) = good_creds();
+    for (level, description) in (1..=2u8).flat_map(|level| (0..=255u8).map(move |alert| (level, alert))) {
+        for steps in 0..3 {
+            let mut client = Handshake::client(&client_creds, Some(HOST)).unwrap();
+            let mut server = Handshake::server(&server_creds).unwrap();
+            for _ in 0..steps {
+                let _ = (client.step(), server.step());
+                carry(&mut client, &mut server, usize::MAX);
+                carry(&mut server, &mut client, 200);
+            }
+            let alert = [21, 3, 3, 0, 2, level, description];
+            client.receive_space()[..alert.len()].copy_from_slice(&alert);
+            client.received(alert.len());
+            let first = client.step().is_err();
+            assert!(
+                !first || client.step().is_err(),
+                "a failed handshake stays failed"
+            );
+        }
+    }
+}
+
+/// hostile.md CRED-22: credentials are shared, the expected name is not: each connection verifies its own.
+#[test]
+fn cred_22_parallel_clients_verify_their_own_names() {
+    let ca = authority("Test CA");
+    let client = client_creds(Some(ca.issue(&client_template()).unwrap()), &[&ca]);
+    let names = ["one.example.com", "two.example.com"];
+    let servers = names.map(|name| {
+        let template = Template::new(Purpose::Server).name(Name::Dns(name.to_owned()));
+        server_creds(ca.issue(&template).unwrap(), &[&ca])
+    });
+    std::thread::scope(|scope| {
+        for index in 0..100 {
+            let (client, names, servers) = (&client, &names, &servers);
+            scope.spawn(move || {
+                let (asked, answers) = (index % 2, index / 2 % 2);
+                let client = Handshake::client(client, Some(names[asked])).unwrap();
+                let server = Handshake::server(&servers[answers]).unwrap();
+                let outcome = shake(client, server, usize::MAX);
+                assert_eq!(outcome.client.is_ok(), asked == answers);
+            });
+        }
+    });
+}
+
+/// hostile.md CRED-23: whatever it is connected to, a descriptor for example.
+#[test]
+fn cred_23_a_verifying_client_must_know_whom_it_expects() {
     let (client, _) = good_creds();
     assert!(matches!(Handshake::client(&client, None), Err(TlsError::NoName)));
     for name in ["", "no spaces", "a\0b", "host:10809"] {
